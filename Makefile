@@ -1,0 +1,92 @@
+# Everything here needs python3 (3.11 or newer, with venv and pip), make, git and a C
+# compiler, and no network beyond the package index.
+#
+#   PYTHON   the interpreter to build the environment with   (default: python3)
+#   VENV     where to build it                               (default: .venv)
+#   JOBS     test processes                                  (default: 2)
+#   ARGS     further arguments of demo, tests, bench         (default: none)
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+ARGS ?=
+
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.installed-run
+DEV_STAMP := $(VENV)/.installed-dev
+
+# Two makes may set up at once: where flock exists the second waits, and finds the
+# work done.
+LOCK := $(if $(shell command -v flock 2>/dev/null),flock $(VENV).lock,)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test doctest optax-suite unit check lint types bench setup setup-dev clean
+
+help: ## Say what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' \
+	  | while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
+
+demo: $(RUN_STAMP) ## Set up, then train a network on handwritten digits and plot
+	@echo '==> demo: python -m examples.train_digits $(ARGS)'
+	@$(BIN)/python -m examples.train_digits $(ARGS)
+
+test: doctest optax-suite unit ## Set up, then run every test
+
+doctest: $(RUN_STAMP) ## Run the examples in the docstrings
+	@echo '==> doctest: the examples in the docstrings'
+	@$(BIN)/python -m pytest -q --doctest-modules jaxloss
+
+optax-suite: $(RUN_STAMP) ## Run optax's own loss tests against jaxloss
+	@echo "==> optax-suite: optax's own loss tests, run against jaxloss"
+	@$(BIN)/python -m tests.optax_suite -n $(JOBS)
+
+unit: $(RUN_STAMP) ## Run tests/
+	@echo '==> unit: pytest -n $(JOBS) tests $(ARGS)'
+	@$(BIN)/python -m pytest -q -n $(JOBS) tests $(ARGS)
+
+check: lint types ## Check lint, format and types
+
+lint: $(DEV_STAMP) ## ruff, and no suppression comment anywhere
+	@echo '==> lint: ruff check, ruff format --check, no suppression comments'
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@if grep -rnE '#[[:space:]]*(type:[[:space:]]*ignore|pyright:|noqa|ruff:|fmt:)' \
+	  --include='*.py' jaxloss tests examples benchmarks; then \
+	  echo 'suppression comments are not allowed: repair the cause'; exit 1; fi
+
+types: $(DEV_STAMP) ## pyright on jaxloss, benchmarks and examples
+	@echo '==> types: pyright'
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(RUN_STAMP) ## Measure every loss against its optax twin
+	@echo '==> bench: python -m benchmarks.run $(ARGS)'
+	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+setup: $(RUN_STAMP) ## Build the environment of demo, test and bench
+
+setup-dev: $(DEV_STAMP) ## Build it with the tools of check too
+
+clean: ## Remove the environment, the caches and what the examples wrote
+	rm -rf $(VENV) $(VENV).lock build dist examples/output
+	rm -rf .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUN_STAMP): pyproject.toml
+	@$(LOCK) $(MAKE) --no-print-directory _install STAMP=$@ EXTRAS=tests,examples,benchmarks
+
+$(DEV_STAMP): pyproject.toml | $(RUN_STAMP)
+	@$(LOCK) $(MAKE) --no-print-directory _install STAMP=$@ EXTRAS=dev
+
+.PHONY: _install
+_install:
+	@if [ $(STAMP) -nt pyproject.toml ]; then exit 0; fi; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'jaxloss needs Python 3.11 or newer: make PYTHON=/path/to/python3.11'; exit 1; }; \
+	if [ ! -x $(BIN)/python ]; then \
+	  echo '==> $(VENV): a new virtual environment'; $(PYTHON) -m venv $(VENV); fi; \
+	echo '==> $(VENV): installing jaxloss[$(EXTRAS)], editable'; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --editable '.[$(EXTRAS)]'; \
+	touch $(STAMP)
