@@ -1,0 +1,1 @@
+"""Leaves of the library: types, validation, numerics and reduction."""

@@ -1,0 +1,1 @@
+"""The public losses, one family per file."""

@@ -1,0 +1,424 @@
+"""Softmax cross entropy: the negative log-likelihood of a categorical distribution."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxloss._core import inputs, rows
+from jaxloss._core.numerics import in_base, tanh, weighted
+from jaxloss._core.reduce import reduce
+from jaxloss._core.types import Array, Axis, Input, Number, Reduction
+from jaxloss._core.validate import Check, is_off
+
+
+def softmax_cross_entropy_with_integer_labels(
+    logits: Input,
+    labels: Input,
+    axis: Axis = -1,
+    where: Input | None = None,
+    *,
+    label_smoothing: Number = 0.0,
+    class_weights: Input | None = None,
+    ignore_index: int | None = None,
+    z_loss: Number = 0.0,
+    logit_softcap: Number | None = None,
+    temperature: Number = 1.0,
+    weights: Input | None = None,
+    reduction: Reduction = "none",
+    base: float | None = None,
+) -> Array:
+    r"""Softmax cross entropy between logits and integer class labels.
+
+    .. math::
+        \ell = \log \sum_j e^{x_j} - x_y = -\log p_y
+
+    with :math:`x` the logits after `logit_softcap` and `temperature`, :math:`y` the
+    label, :math:`p = \operatorname{softmax}(x)`. With label smoothing
+    :math:`\varepsilon` over :math:`C` classes, class weights :math:`w` and z-loss
+    :math:`\lambda`:
+
+    .. math::
+        \ell = -(1-\varepsilon)\, w_y \log p_y
+               - \frac{\varepsilon}{C} \sum_c w_c \log p_c
+               + \lambda \Bigl(\log \sum_j e^{x_j}\Bigr)^2
+
+    Args:
+      logits: unnormalised log-probabilities, floating, shape `[..., classes]` (the
+        classes along `axis`).
+      labels: integer class indices from 0, the shape of `logits` without `axis`.
+      axis: the axis of the classes; with several, the label indexes them flattened in
+        the order given. Static.
+      where: mask of the shape of `labels` (examples kept) or of `logits` (classes kept;
+        an example whose label is removed contributes nothing). Axes may be 1.
+      label_smoothing: share of the target spread over all classes kept, in [0, 1].
+      class_weights: shape `[classes]`; multiplies, and the label's weight counts in
+        the denominator of the mean.
+      ignore_index: examples with this label contribute nothing. Static.
+      z_loss: coefficient of the squared log-partition function, at least 0.
+      logit_softcap: caps the logits smoothly, `cap * tanh(logits / cap)`, first.
+      temperature: divides the (capped) logits, above 0.
+      weights: weight of each example, the shape of `labels`.
+      reduction: `"none"`, `"sum"` or `"mean"` (weighted, over the examples kept).
+      base: unit of the result: None for nats, 2 for bits.
+
+    Returns:
+      The losses in nats (or of `base`), float32 (float64 for float64 inputs): the shape
+      of `labels`, or a scalar when reduced.
+
+    Numerics:
+      Offsets of the logits cancel exactly; confident rows keep their value, gradient
+      and curvature down to the smallest float. -inf logits are absent classes. A label
+      outside [0, classes) gives NaN in value and gradient.
+
+    Gradient:
+      :math:`\partial \ell / \partial x_j = p_j - [j = y]`; in general
+      :math:`(\sum_k t_k + 2\lambda \log\sum_k e^{x_k})\, p_j - t_j` with
+      :math:`t_j = (1-\varepsilon) w_y [j = y] + \varepsilon w_j / C`, times
+      :math:`(1 - \tanh^2(x/c))` under a cap and :math:`1/T` at a temperature.
+
+    Raises:
+      TypeError: `logits` not floating, `labels` not integer, a traced static option.
+      ValueError: shapes that do not fit, an option out of its range.
+
+    Examples:
+      >>> import jax.numpy as jnp, jaxloss
+      >>> logits = jnp.array([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
+      >>> loss = jaxloss.softmax_cross_entropy_with_integer_labels(
+      ...     logits, jnp.array([0, 2]))
+      >>> print(loss.round(4))
+      [0.417  2.4213]
+
+    References:
+      Goodfellow, Bengio, Courville, *Deep Learning*, 6.2.2; label smoothing:
+      Szegedy et al., arXiv:1512.00567; z-loss: Chowdhery et al., arXiv:2204.02311;
+      soft cap: Gemma Team, arXiv:2408.00118.
+
+    Elsewhere: `optax.softmax_cross_entropy_with_integer_labels`,
+    `torch.nn.functional.cross_entropy`, `keras.losses.SparseCategoricalCrossentropy`.
+    """
+    check = Check("softmax_cross_entropy_with_integer_labels")
+    check.reduction(reduction)
+    check.base(base)
+    check.static(ignore_index=ignore_index)
+    x = inputs.rows(check, axis, where, removed=-jnp.inf, logits=logits)
+    y = check.labels("labels", labels)
+    check.shape("labels", y, x.shape)
+    class_weights = check.class_weights(class_weights, x.classes, x.like.dtype)
+    if ignore_index is not None:
+        x = x.drop(y != ignore_index)
+    label = jnp.expand_dims(y, x.axis)
+    if x.entries is not None:
+        x = x.drop(jnp.squeeze(rows.take(x.entries, label, x.axis), x.axis))
+    if x.keep is not None:
+        label = jnp.where(jnp.expand_dims(x.keep, x.axis), label, 0)
+
+    z, offset = _logits(check, x, logit_softcap, temperature)
+    loss = rows.label_nll(z, label, x.axis)
+    label_weight = None
+    if class_weights is not None:
+        label_weight = rows.take(x.along(class_weights), label, x.axis)
+        loss = weighted(loss, label_weight)
+    if not is_off(label_smoothing, 0):
+        smoothing = x.spread(
+            check.parameter("label_smoothing", label_smoothing, x.like, low=0, high=1)
+        )
+        spread = _uniform(x, class_weights) * smoothing
+        loss = (1 - smoothing) * loss + rows.soft_nll(z, spread, x.axis)
+    return _finish(
+        check, x, z, offset, loss, label_weight, z_loss, weights, reduction, base
+    )
+
+
+def softmax_cross_entropy(
+    logits: Input,
+    labels: Input,
+    axis: Axis = -1,
+    where: Input | None = None,
+    *,
+    label_smoothing: Number = 0.0,
+    class_weights: Input | None = None,
+    ignore_index: int | None = None,
+    z_loss: Number = 0.0,
+    logit_softcap: Number | None = None,
+    temperature: Number = 1.0,
+    weights: Input | None = None,
+    reduction: Reduction = "none",
+    base: float | None = None,
+) -> Array:
+    r"""Softmax cross entropy between logits and one-hot or soft labels.
+
+    .. math::
+        \ell = -\sum_c t_c \log p_c
+             = \sum_c t_c \Bigl(\log \sum_j e^{x_j} - x_c\Bigr)
+
+    with :math:`x` the logits after `logit_softcap` and `temperature`, :math:`t` the
+    labels, :math:`p = \operatorname{softmax}(x)`. Label smoothing replaces :math:`t` by
+    :math:`(1-\varepsilon) t + \varepsilon / C`, class weights by :math:`w_c t_c`, and
+    z-loss adds :math:`\lambda (\log \sum_j e^{x_j})^2`.
+
+    Args:
+      logits: unnormalised log-probabilities, floating, shape `[..., classes]` (the
+        classes along `axis`).
+      labels: a distribution over the classes (or any non-negative masses), the shape
+        of `logits`.
+      axis: the axis of the classes; several, or None for all. Static.
+      where: mask of the losses' shape (examples kept) or of the shape of `logits`
+        (classes kept, removed from logits and labels alike; an example that loses all
+        of its mass contributes nothing). Axes may be 1.
+      label_smoothing: share of the target spread over all classes kept, in [0, 1].
+      class_weights: shape `[classes]`; multiplies, and an example's weight
+        :math:`\sum_c w_c t_c` counts in the denominator of the mean, as for integers.
+      ignore_index: examples whose labels are the one-hot vector of this index (zeros,
+        for an index out of range) contribute nothing. Static.
+      z_loss: coefficient of the squared log-partition function, at least 0.
+      logit_softcap: caps the logits smoothly, `cap * tanh(logits / cap)`, first.
+      temperature: divides the (capped) logits, above 0.
+      weights: weight of each example, of the losses' shape.
+      reduction: `"none"`, `"sum"` or `"mean"` (weighted, over the examples kept).
+      base: unit of the result: None for nats, 2 for bits.
+
+    Returns:
+      The losses in nats (or of `base`), float32 (float64 for float64 inputs): the shape
+      of `logits` without `axis`, or a scalar when reduced.
+
+    Numerics:
+      The value, dtype and gradient of the integer form for one-hot labels. 0 times an
+      infinite log-probability is 0, so -inf logits are absent classes.
+
+    Gradient:
+      :math:`\partial \ell / \partial x_j = (\sum_c t_c) p_j - t_j`,
+      :math:`\partial \ell / \partial t_j = -\log p_j`; options as for the integer form.
+
+    Raises:
+      TypeError: `logits` not floating, `labels` not real, a traced static option.
+      ValueError: shapes that do not fit, an option out of its range.
+
+    Examples:
+      >>> import jax.numpy as jnp, jaxloss
+      >>> logits = jnp.array([[2.0, 1.0, 0.1]])
+      >>> print(jaxloss.softmax_cross_entropy(logits, jnp.array([[0.9, 0.1, 0.0]])))
+      [0.517]
+
+    References:
+      Goodfellow, Bengio, Courville, *Deep Learning*, 6.2.2.
+
+    Elsewhere: `optax.softmax_cross_entropy`, `torch.nn.functional.cross_entropy` (with
+    probabilities), `keras.losses.CategoricalCrossentropy(from_logits=True)`.
+    """
+    check = Check("softmax_cross_entropy")
+    check.reduction(reduction)
+    check.base(base)
+    check.static(ignore_index=ignore_index)
+    x, t = _distribution(check, axis, where, ignore_index, logits, labels)
+    class_weights = check.class_weights(class_weights, x.classes, t.dtype)
+    label_weight = None
+    if class_weights is not None:
+        t_weighted = t * x.along(class_weights)
+        label_weight = jnp.sum(t_weighted, axis=x.axis, keepdims=True)
+    if not is_off(label_smoothing, 0):
+        smoothing = x.spread(
+            check.parameter("label_smoothing", label_smoothing, x.like, low=0, high=1)
+        )
+        t = (1 - smoothing) * t + _uniform(x, None) * smoothing
+    if class_weights is not None:
+        t = t * x.along(class_weights)
+    z, offset = _logits(check, x, logit_softcap, temperature)
+    loss = rows.soft_nll(z, t, x.axis)
+    return _finish(
+        check, x, z, offset, loss, label_weight, z_loss, weights, reduction, base
+    )
+
+
+def safe_softmax_cross_entropy(logits: Input, labels: Input) -> Array:
+    r"""Softmax cross entropy with :math:`0 \cdot \infty = 0`, under optax's name.
+
+    .. math::
+        \ell = -\sum_c t_c \log p_c
+
+    `softmax_cross_entropy` is safe in this sense already; this is the same function,
+    without its options, for code that imports the name.
+
+    Args:
+      logits: unnormalised log-probabilities, shape `[..., classes]`; -inf is an absent
+        class.
+      labels: a distribution over the classes, the shape of `logits`.
+
+    Returns:
+      The losses in nats, float32 or float64, shape `[...]`.
+
+    Gradient:
+      :math:`\partial \ell / \partial x_j = (\sum_c t_c) p_j - t_j`, in reverse and in
+      forward mode.
+
+    Raises:
+      TypeError: `logits` not floating, or `labels` not real.
+      ValueError: shapes that differ.
+
+    Examples:
+      >>> import jax.numpy as jnp, jaxloss
+      >>> logits = jnp.array([-jnp.inf, 0.0, 0.0])
+      >>> print(jaxloss.safe_softmax_cross_entropy(logits, jnp.array([0.0, 1.0, 0.0])))
+      0.6931472
+
+    Elsewhere: `optax.safe_softmax_cross_entropy`.
+    """
+    return softmax_cross_entropy(logits, labels)
+
+
+def poly_loss_cross_entropy(
+    logits: Input,
+    labels: Input,
+    *,
+    epsilon: Number = 2.0,
+    axis: Axis = -1,
+    where: Input | None = None,
+    weights: Input | None = None,
+    reduction: Reduction = "none",
+    base: float | None = None,
+) -> Array:
+    r"""PolyLoss: cross entropy with its first polynomial coefficient shifted.
+
+    .. math::
+        \ell = -\sum_c t_c \log p_c + \epsilon \sum_c t_c (1 - p_c)
+
+    The cross entropy is the series :math:`\sum_k (1 - p_y)^k / k`; :math:`\epsilon` is
+    added to the coefficient of its first term.
+
+    Args:
+      logits: unnormalised log-probabilities, floating, shape `[..., classes]`.
+      labels: one-hot or soft labels, the shape of `logits`.
+      epsilon: shift of the first coefficient; 0 gives the cross entropy.
+      axis: the axis of the classes; several, or None for all. Static.
+      where: mask of the losses' shape (examples kept) or of the shape of `logits`
+        (classes kept). Axes may be 1.
+      weights: weight of each example, of the losses' shape.
+      reduction: `"none"`, `"sum"` or `"mean"` (weighted, over the examples kept).
+      base: unit of the whole loss: None for nats, 2 divides it by ln 2.
+
+    Returns:
+      The losses, float32 or float64: the shape of `logits` without `axis`, or a scalar.
+
+    Numerics:
+      1 - p is a sum over the other classes, so confident rows keep value and gradient.
+
+    Gradient:
+      :math:`\partial \ell / \partial x_j = (\sum_c t_c) p_j - t_j
+      + \epsilon\, p_j (\sum_c t_c p_c - t_j)`.
+
+    Raises:
+      TypeError: `logits` not floating, `labels` not real, a traced static option.
+      ValueError: shapes that do not fit.
+
+    Examples:
+      >>> import jax.numpy as jnp, jaxloss
+      >>> logits = jnp.array([[2.0, 1.0, 0.1]])
+      >>> print(jaxloss.poly_loss_cross_entropy(logits, jnp.array([[1.0, 0.0, 0.0]])))
+      [1.0991]
+
+    References:
+      Leng et al., *PolyLoss*, arXiv:2204.12511.
+
+    Elsewhere: `optax.poly_loss_cross_entropy`.
+    """
+    check = Check("poly_loss_cross_entropy")
+    check.reduction(reduction)
+    check.base(base)
+    x, t = _distribution(check, axis, where, None, logits, labels)
+    epsilon = x.spread(check.parameter("epsilon", epsilon, x.like))
+    z = x.predictions
+    missing = jnp.sum(t * rows.complements(rows.softmax(z, x.axis)), x.axis)
+    loss = jnp.squeeze(rows.soft_nll(z, t, x.axis), x.axis)
+    loss = in_base(loss + jnp.squeeze(epsilon, x.axis) * missing, base)
+    weights = check.weights(weights, loss)
+    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+
+
+# ------------------------------------------------------------------ what they share
+
+
+def _distribution(
+    check: Check,
+    axis: Axis,
+    where: Input | None,
+    ignore_index: int | None,
+    logits: Input,
+    labels: Input,
+) -> tuple[inputs.Rows, Array]:
+    """Logits and soft labels, without the rows that contribute nothing."""
+    x = inputs.rows(
+        check, axis, where, removed=-jnp.inf, logits=logits, labels=labels
+    )
+    if x.entries is not None:
+        # As for an integer label whose class is removed: a row that had mass, and has
+        # none left, is dropped.
+        given = inputs.rows(check, axis, None, logits=logits, labels=labels).targets
+        had, has = (jnp.any(t != 0, axis=x.axis) for t in (given, x.targets))
+        x = x.drop(has | ~had)
+    if ignore_index is not None:
+        ignored = x.along(jax.nn.one_hot(ignore_index, x.classes, dtype=x.like.dtype))
+        x = x.drop(jnp.any(x.targets != ignored, axis=x.axis))
+    return x, x.targets
+
+
+def _logits(
+    check: Check, x: inputs.Rows, softcap: Number | None, temperature: Number
+) -> tuple[Array, Array | None]:
+    """The logits after cap and temperature, and what was subtracted from them.
+
+    A temperature divides the differences to the largest logit, so that an offset still
+    cancels exactly; the loss does not depend on what is subtracted, the z-loss does.
+    """
+    z = x.predictions
+    if softcap is not None:
+        cap = x.spread(
+            check.parameter("logit_softcap", softcap, x.like, low=0, open_low=True)
+        )
+        capped = cap * tanh(z / cap)
+        # An absent class stays absent.
+        z = jnp.where(z == -jnp.inf, z, capped)
+    if is_off(temperature, 1):
+        return z, None
+    scale = x.spread(
+        check.parameter("temperature", temperature, x.like, low=0, open_low=True)
+    )
+    peak = jnp.max(z, axis=x.axis, keepdims=True, initial=-jnp.inf)
+    peak = jax.lax.stop_gradient(jnp.where(jnp.isfinite(peak), peak, 0))
+    return (z - peak) / scale, peak / scale
+
+
+def _uniform(x: inputs.Rows, class_weights: Array | None) -> Array:
+    """The uniform distribution over the classes kept, times the class weights."""
+    if x.entries is None:
+        uniform = jnp.full_like(x.predictions, 1 / max(x.classes, 1))
+    else:
+        kept = x.entries.astype(x.like.dtype)
+        uniform = kept / jnp.maximum(jnp.sum(kept, axis=x.axis, keepdims=True), 1)
+    return uniform if class_weights is None else uniform * x.along(class_weights)
+
+
+def _finish(
+    check: Check,
+    x: inputs.Rows,
+    z: Array,
+    offset: Array | None,
+    loss: Array,
+    label_weight: Array | None,
+    z_loss: Number,
+    weights: Input | None,
+    reduction: Reduction,
+    base: float | None,
+) -> Array:
+    """z-loss, unit and reduction: the common end of the cross entropies."""
+    if not is_off(z_loss, 0):
+        log_partition = rows.log_sum_exp(z, x.axis)
+        if offset is not None:
+            log_partition = log_partition + offset
+        coefficient = x.spread(check.parameter("z_loss", z_loss, x.like, low=0))
+        loss = loss + coefficient * log_partition**2
+    loss = in_base(jnp.squeeze(loss, x.axis), base)
+    return reduce(
+        loss,
+        where=x.keep,
+        weights=check.weights(weights, loss),
+        normalizer=None if label_weight is None else jnp.squeeze(label_weight, x.axis),
+        reduction=reduction,
+    )

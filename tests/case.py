@@ -1,0 +1,66 @@
+"""The table of cases: what the laws need to know of a public loss.
+
+A case gives inputs, the formula in mpmath (50 digits and more) and the closed-form
+gradient. Each loss is measured against its formula, whose derivatives are taken
+numerically at high precision, so no oracle shares code or rounding with the library.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+BATCH = 8
+"""Examples in every case."""
+
+Scale = Literal["tiny", "unit", "wide", "offset", "saturated"]
+SCALES: tuple[Scale, ...] = ("tiny", "unit", "wide", "offset", "saturated")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One public loss with one setting of its options.
+
+    Attributes:
+      name: the public name, `jaxloss.<name>`.
+      variant: what the options are about; unique together with the name.
+      options: keyword options passed to the loss.
+      inputs: `(rng, scale) -> arrays`, float64 or integer, with a leading batch axis of
+        `batch` examples. The harness rounds the float ones to the dtype under test, and
+        gives the rounded values to the formula.
+      formula: the loss of ONE example, from that example's arrays: object arrays of
+        `mpmath.mpf` (integers stay NumPy integers) of the event's shape, or scalars
+        when the event has no axes. Returns an mpf, or an object array of them.
+      gradient: the closed form of d(formula)/d(first argument), in the same terms,
+        summed over the entries of the loss. None only where no closed form exists.
+      argument: which positional argument is differentiated by the laws (usually 0).
+      also: further positional arguments that the loss can be differentiated by.
+      event: number of axes of one example, for each input.
+      scales: the scales on which the contract is measured.
+      hessian: whether the diagonal of the Hessian is measured (off where the loss has
+        kinks that the samples hit, or is linear).
+      optax: the twin as `(arrays) -> loss`, or None; `optax_off` says why it is absent.
+      optax_rtol: how close the twin comes at unit scale, with its reason in a comment.
+      sample: rounded inputs are post-processed by this, for structure that rounding
+        would break (labels derived from values, normalised rows).
+    """
+
+    name: str
+    variant: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Callable[[np.random.Generator, Scale], tuple[np.ndarray, ...]]
+    formula: Callable[..., Any]
+    gradient: Callable[..., Any] | None
+    event: tuple[int, ...]
+    argument: int = 0
+    also: tuple[int, ...] = ()
+    scales: tuple[Scale, ...] = SCALES
+    hessian: bool = True
+    optax: Callable[..., Any] | None = None
+    optax_rtol: float = 2e-5
+    sample: Callable[..., tuple[np.ndarray, ...]] | None = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}[{self.variant}]" if self.variant else self.name
