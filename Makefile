@@ -36,7 +36,7 @@ test: doctest optax-suite unit ## Set up, then run every test
 
 doctest: $(RUN_STAMP) ## Run the examples in the docstrings
 	@echo '==> doctest: the examples in the docstrings'
-	@$(BIN)/python -m pytest -q --doctest-modules jaxloss
+	@$(BIN)/python -m pytest --doctest-modules jaxloss
 
 optax-suite: $(RUN_STAMP) ## Run optax's own loss tests against jaxloss
 	@echo "==> optax-suite: optax's own loss tests, run against jaxloss"
@@ -44,7 +44,7 @@ optax-suite: $(RUN_STAMP) ## Run optax's own loss tests against jaxloss
 
 unit: $(RUN_STAMP) ## Run tests/
 	@echo '==> unit: pytest -n $(JOBS) tests $(ARGS)'
-	@$(BIN)/python -m pytest -q -n $(JOBS) tests $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) tests $(ARGS)
 
 check: lint types ## Check lint, format and types
 

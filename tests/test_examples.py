@@ -1,0 +1,44 @@
+"""The examples run, as a user would run them, and say so when they fall short."""
+
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def run_example(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs it in a process of its own, so that JAX is configured as users have it."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "examples.train_digits", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def plots(folder: pathlib.Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.stat().st_size > 1000)
+
+
+def test_train_digits(tmp_path):
+    losses = ["cross-entropy", "smoothing", "focal"]
+    done = run_example("--small", "--loss", *losses, "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for loss in losses:
+        assert loss in done.stdout
+    assert str(tmp_path / "gradients.png") in done.stdout
+    assert plots(tmp_path) == ["accuracies.png", "gradients.png", "losses.png"]
+
+
+def test_train_digits_fails_below_its_target_accuracy(tmp_path):
+    done = run_example("--epochs", "1", "--out", str(tmp_path))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "is below 95%" in done.stdout
+
+
+def test_train_digits_refuses_an_unknown_loss(tmp_path):
+    done = run_example("--loss", "nonsense", "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert "nonsense" in done.stderr and "cross-entropy" in done.stderr
