@@ -35,15 +35,19 @@ class Case:
       gradient: the closed form of d(formula)/d(first argument), in the same terms,
         summed over the entries of the loss. None only where no closed form exists.
       argument: which positional argument is differentiated by the laws (usually 0).
-      also: further positional arguments that the loss can be differentiated by.
-      event: number of axes of one example, for each input.
+      vmapped: the loss takes ONE example (one whole batch, for a loss that couples the
+        examples of a batch, such as `ntxent`): the harness maps it over the leading
+        axis of the inputs.
       scales: the scales on which the contract is measured.
       hessian: whether the diagonal of the Hessian is measured (off where the loss has
         kinks that the samples hit, or is linear).
       optax: the twin as `(arrays) -> loss`, or None; `optax_off` says why it is absent.
       optax_rtol: how close the twin comes at unit scale, with its reason in a comment.
-      sample: rounded inputs are post-processed by this, for structure that rounding
-        would break (labels derived from values, normalised rows).
+      rtol: value tolerance in float32, where 5e-7 cannot hold; its reason stands in a
+        comment at the row. The other tolerances scale with it.
+      floor: an absolute error below which nothing is demanded, as `(example arrays) ->
+        float`, where the loss itself is a difference of the size of its rounded inputs
+        (a residual that cancels, say). Its reason stands in a comment at the row.
     """
 
     name: str
@@ -54,12 +58,13 @@ class Case:
     gradient: Callable[..., Any] | None
     event: tuple[int, ...]
     argument: int = 0
-    also: tuple[int, ...] = ()
+    vmapped: bool = False
     scales: tuple[Scale, ...] = SCALES
     hessian: bool = True
     optax: Callable[..., Any] | None = None
     optax_rtol: float = 2e-5
-    sample: Callable[..., tuple[np.ndarray, ...]] | None = None
+    rtol: float = 5e-7
+    floor: Callable[..., float] | None = None
 
     @property
     def id(self) -> str:

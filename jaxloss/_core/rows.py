@@ -100,7 +100,9 @@ def _(axis, primals, tangents):
     p = label_softmax(x, label, axis)
     dx_label = take(dx, label, axis)
     largest = jnp.argmax(p.others, axis=axis, keepdims=True)
-    reference = jnp.where(take(p.others, largest, axis) > 0.5, take(dx, largest, axis), 0)
+    reference = jnp.where(
+        take(p.others, largest, axis) > 0.5, take(dx, largest, axis), 0
+    )
     reference = jnp.where(p.label > 0.5, dx_label, reference)
     dx, dx_label = dx - reference, dx_label - reference
     mean = _sum(p.others * dx, axis) + p.label * dx_label

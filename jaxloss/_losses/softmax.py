@@ -344,9 +344,7 @@ def _distribution(
     labels: Input,
 ) -> tuple[inputs.Rows, Array]:
     """Logits and soft labels, without the rows that contribute nothing."""
-    x = inputs.rows(
-        check, axis, where, removed=-jnp.inf, logits=logits, labels=labels
-    )
+    x = inputs.rows(check, axis, where, removed=-jnp.inf, logits=logits, labels=labels)
     if x.entries is not None:
         # As for an integer label whose class is removed: a row that had mass, and has
         # none left, is dropped.
