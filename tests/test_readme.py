@@ -4,7 +4,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import types
 
 import optax
 import pytest
@@ -68,7 +67,7 @@ def public_functions() -> list[str]:
     return sorted(
         name
         for name, value in vars(jaxloss).items()
-        if not name.startswith("_") and isinstance(value, types.FunctionType)
+        if not name.startswith("_") and callable(value)
     )
 
 
