@@ -67,7 +67,7 @@ def public_functions() -> list[str]:
     return sorted(
         name
         for name, value in vars(jaxloss).items()
-        if not name.startswith("_") and callable(value)
+        if callable(value) and value.__module__.startswith("jaxloss.")
     )
 
 
