@@ -16,7 +16,6 @@ import jax
 
 from benchmarks.registry import Case
 
-
 # A ratio under this counts as slow.
 SLOW = 0.9
 # Differences in temporaries below a page are the alignment of scalars and row sums.

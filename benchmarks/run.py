@@ -131,3 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         draw(found, options.plot)
         console.print(f"picture: {options.plot}")
     return 1 if results.summarise(found).not_measured else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
