@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+import jaxloss
+
 BATCH = 8
 """Examples in every case."""
 
@@ -29,6 +31,8 @@ class Case:
       inputs: `(rng, scale) -> arrays`, float64 or integer, with a leading batch axis of
         `batch` examples. The harness rounds the float ones to the dtype under test, and
         gives the rounded values to the formula.
+      call: the function under test where it is not `jaxloss.<name>` itself, such as the
+        loss that a factory makes.
       formula: the loss of ONE example, from that example's arrays: object arrays of
         `mpmath.mpf` (integers stay NumPy integers) of the event's shape, or scalars
         when the event has no axes. Returns an mpf, or an object array of them.
@@ -53,6 +57,7 @@ class Case:
     name: str
     variant: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    call: Callable[..., Any] | None = None
     inputs: Callable[[np.random.Generator, Scale], tuple[np.ndarray, ...]]
     formula: Callable[..., Any]
     gradient: Callable[..., Any] | None
@@ -65,6 +70,11 @@ class Case:
     optax_rtol: float = 2e-5
     rtol: float = 5e-7
     floor: Callable[..., float] | None = None
+
+    @property
+    def loss(self) -> Callable[..., Any]:
+        """The function under test, without the options of the case."""
+        return self.call or getattr(jaxloss, self.name)
 
     @property
     def id(self) -> str:

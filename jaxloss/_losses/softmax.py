@@ -323,11 +323,11 @@ def poly_loss_cross_entropy(
     check.reduction(reduction)
     check.base(base)
     x, t = _distribution(check, axis, where, None, logits, labels)
-    epsilon = x.spread(check.parameter("epsilon", epsilon, x.like))
+    epsilon = check.parameter("epsilon", epsilon, x.like)
     z = x.predictions
     missing = jnp.sum(t * rows.complements(rows.softmax(z, x.axis)), x.axis)
     loss = jnp.squeeze(rows.soft_nll(z, t, x.axis), x.axis)
-    loss = in_base(loss + jnp.squeeze(epsilon, x.axis) * missing, base)
+    loss = in_base(loss + epsilon * missing, base)
     weights = check.weights(weights, loss)
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
