@@ -51,7 +51,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
         axes.plot([mean, mean], [at - 0.38, at + 0.38], color="#333333", lw=2, zorder=2)
     axes.axvline(1.0, color="#888888", lw=1.2, zorder=1)
     axes.set_xscale("log")
-    ticks = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
+    ticks = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
     low, high = axes.get_xlim()
     shown = [t for t in ticks if low <= t <= high]
     axes.set_xticks(shown, [f"{t:g}x" for t in shown])
@@ -64,8 +64,14 @@ def draw(results: Sequence[Result], path: Path) -> None:
     axes.set_xlabel("optax time / jaxloss time (bar: geometric mean of the loss)")
     axes.set_title("Speed against optax.losses", loc="left", fontweight="bold")
     if rows:
-        axes.legend(loc="lower right", frameon=True, fontsize=9)
+        axes.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.3, -0.9 / figure.get_figheight()),
+            ncols=4,
+            frameon=False,
+            fontsize=9,
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout()
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
     plt.close(figure)

@@ -66,7 +66,7 @@ def test_a_wrong_answer_is_refused(
     monkeypatch.setattr(registry.Entry, "find", almost)
     result = measure.measure(squared)
     assert result.status == "wrong"
-    assert "mean off by 1.0e-04, allowed 2.0e-05" in result.note
+    assert "loss off by 1.0e-04, allowed 2.0e-05" in result.note
     assert result.ours is None
 
 
