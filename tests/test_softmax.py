@@ -146,7 +146,7 @@ def test_w08_infinite_logits_have_their_limits(loss):
 
 
 @both_forms
-def test_w08_two_infinite_logits_have_no_limit(loss):
+def test_two_infinite_logits_have_no_limit(loss):
     value, gradient = value_and_grad(
         loss, jnp.array([INF, INF, 0], jnp.float32), jnp.array(0)
     )
@@ -222,6 +222,9 @@ def test_w15_axis_none_takes_a_mask_and_no_class_is_no_loss():
     entries = jnp.array([[True, True, False], [True, True, True]])
     value = soft(x, t, axis=None, where=entries)
     assert value.shape == () and jnp.isfinite(value)
+    for keep in (True, False):
+        whole = soft(x, t, axis=None, where=jnp.asarray(keep))
+        np.testing.assert_allclose(whole, soft(x, t, axis=None) * keep, rtol=1e-6)
     empty = jnp.zeros((2, 0), jnp.float32)
     np.testing.assert_array_equal(soft(empty, empty), [0, 0])
 
