@@ -224,7 +224,9 @@ def test_w15_axis_none_takes_a_mask_and_no_class_is_no_loss():
     assert value.shape == () and jnp.isfinite(value)
     for keep in (True, False):
         whole = soft(x, t, axis=None, where=jnp.asarray(keep))
-        np.testing.assert_allclose(whole, soft(x, t, axis=None) * keep, rtol=1e-6)
+        np.testing.assert_allclose(
+            whole, soft(x, t, axis=None) * float(keep), rtol=1e-6
+        )
     empty = jnp.zeros((2, 0), jnp.float32)
     np.testing.assert_array_equal(soft(empty, empty), [0, 0])
 
