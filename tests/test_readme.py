@@ -67,7 +67,9 @@ def public_functions() -> list[str]:
     return sorted(
         name
         for name, value in vars(jaxloss).items()
-        if callable(value) and value.__module__.startswith("jaxloss.")
+        if not name.startswith("_")
+        and callable(value)
+        and value.__module__.startswith("jaxloss.")
     )
 
 
