@@ -8,6 +8,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core.types import Array
 
@@ -22,17 +23,47 @@ def weighted(value: Array, weight: Array) -> Array:
     return weight * jnp.where(vanishes, 0, value)
 
 
-@weighted.defjvp
-def _(primals, tangents):
+def _weighted_jvp(primals, tangents):
     # d(w v) = w dv + v dw: plain products, so that the derivative with respect to the
-    # weight is the value even where the weight is 0.
+    # weight is the value even where the weight is 0; an infinite value meets no dw
+    # that is not there.
     (value, weight), (dvalue, dweight) = primals, tangents
-    return weighted(value, weight), weight * dvalue + value * dweight
+    result = weighted(value, weight)
+    dresult = jnp.zeros_like(result)
+    if not isinstance(dvalue, SymbolicZero):
+        dresult += weight * dvalue
+    if not isinstance(dweight, SymbolicZero):
+        dresult += value * dweight
+    return result, dresult
+
+
+weighted.defjvp(_weighted_jvp, symbolic_zeros=True)
 
 
 def in_base(loss: Array, base: float | None) -> Array:
     """Nats to the unit of a base: the loss divided by ln(base)."""
     return loss if base is None else loss / math.log(base)
+
+
+# ------------------------------------------------------------------ piecewise linear
+
+
+@jax.custom_jvp
+def positive_part(x: Array) -> Array:
+    """max(x, 0), NaN at NaN, with the derivative `step`."""
+    # A maximum that is fused into a sum may drop a NaN; its sign keeps it.
+    return jnp.maximum(x, 0) + 0 * jnp.sign(x)
+
+
+@positive_part.defjvp
+def _(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    return positive_part(x), step(x) * dx
+
+
+def step(x: Array) -> Array:
+    """1 above 0, 0 below, the mean 1/2 at 0, NaN at NaN."""
+    return jnp.where(x == 0, 0.5, jnp.where(jnp.isnan(x), x, (x > 0).astype(x.dtype)))
 
 
 # ------------------------------------------------------------------ logistic
@@ -62,6 +93,62 @@ def softplus(x: Array) -> Array:
 def _(primals, tangents):
     (x,), (dx,) = primals, tangents
     return softplus(x), sigmoid(x) * dx
+
+
+@jax.custom_jvp
+def logistic_slope(x: Array, positive: Array, negative: Array) -> Array:
+    """`negative` σ(x) - `positive` σ(-x), also where the two nearly cancel.
+
+    NaN where one of the weights is negative.
+    """
+    tail = jnp.exp(-jnp.abs(x))
+    far = jnp.where(x < 0, negative * tail - positive, negative - positive * tail)
+    # Near 0 the sigmoids are 1/2 ± tanh(x/2) / 2, whose halves cancel exactly.
+    near = (negative - positive) + (negative + positive) * jnp.tanh(x / 2)
+    slope = jnp.where(jnp.abs(x) < 0.5, near / 2, far / (1 + tail))
+    return jnp.where((positive >= 0) & (negative >= 0), slope, jnp.nan)
+
+
+@logistic_slope.defjvp
+def _(primals, tangents):
+    # σ(x)' = σ(x) σ(-x) = -σ(-x)'.
+    (x, positive, negative), (dx, dpositive, dnegative) = primals, tangents
+    p, q = sigmoid(x), sigmoid(-x)
+    dslope = (positive + negative) * p * q * dx + p * dnegative - q * dpositive
+    return logistic_slope(x, positive, negative), dslope
+
+
+@jax.custom_jvp
+def logistic_loss(x: Array, label: Array, other: Array, weight: Array) -> Array:
+    """-weight · label log σ(x) - other log σ(-x), with 0 · inf = 0.
+
+    `other` is 1 - label, given beside it because a small share would be rounded away
+    in the difference. NaN where either of them is negative: the label is not one.
+    """
+    # -log σ(±x) = max(∓x, 0) + log1p(e^-|x|).
+    positive = weight * label
+    wrong = jnp.where(x < 0, positive, other)
+    distance = jnp.where(wrong == 0, 0, jnp.abs(x))
+    loss = wrong * distance + (positive + other) * jnp.log1p(jnp.exp(-jnp.abs(x)))
+    return jnp.where((positive >= 0) & (other >= 0), loss, jnp.nan)
+
+
+def _logistic_loss_jvp(primals, tangents):
+    # ∂/∂x = other σ(x) - weight label σ(-x). `other` follows the label, so that
+    # ∂/∂label = -weight log σ(x) + log σ(-x) = -x + (weight - 1) softplus(-x), where
+    # adding up the two logarithms would cancel; its own tangent is not counted again.
+    (x, label, other, weight), (dx, dlabel, _, dweight) = primals, tangents
+    dloss = jnp.zeros_like(x)
+    if not isinstance(dx, SymbolicZero):
+        dloss += logistic_slope(x, weight * label, other) * dx
+    if not isinstance(dlabel, SymbolicZero):
+        dloss += (weighted(softplus(-x), weight - 1) - x) * dlabel
+    if not isinstance(dweight, SymbolicZero):
+        dloss += weighted(softplus(-x), label) * dweight
+    return logistic_loss(x, label, other, weight), dloss
+
+
+logistic_loss.defjvp(_logistic_loss_jvp, symbolic_zeros=True)
 
 
 # ------------------------------------------------------------------ hyperbolic
