@@ -73,6 +73,12 @@ class Rows(NamedTuple):
         shape[self.axis] = -1
         return per_entry.reshape(shape)
 
+    def require_targets(self) -> Array:
+        """The targets of a loss that was given some."""
+        if self.targets is None:
+            raise AssertionError("these rows were made without targets")
+        return self.targets
+
     def drop(self, keep: Array | None) -> "Rows":
         """The same rows without those not kept: zeros in their place."""
         if keep is None:

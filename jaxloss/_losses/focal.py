@@ -11,12 +11,11 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import inputs, rows
-from jaxloss._core.labels import labelled_rows
+from jaxloss._core.labels import distributed_rows, labelled_rows
 from jaxloss._core.numerics import in_base, logistic_loss, sigmoid, tanh, weighted
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
-from jaxloss._losses.softmax import _distribution
 
 
 def sigmoid_focal_loss(
@@ -193,7 +192,9 @@ def softmax_focal_loss(
                 loss, rows.take(_class_alpha(check, alpha, x), label, x.axis)
             )
     else:
-        x, shares = _distribution(check, axis, where, ignore_index, logits, labels)
+        x, shares = distributed_rows(
+            check, axis, where, ignore_index, logits=logits, labels=labels
+        )
         shares = jnp.where((shares >= 0) & (shares <= 1), shares, jnp.nan)
         if alpha is not None:
             shares = shares * _class_alpha(check, alpha, x)
@@ -321,8 +322,8 @@ def _distribution_focal_jvp(axis, primals, tangents):
         each = _class_focal(nll, gamma)
         dloss += jnp.sum(each * dshares, axis=axis, keepdims=True)
     if not isinstance(dgamma, SymbolicZero):
-        each = jax.jvp(lambda gamma: _class_focal(nll, gamma), (gamma,), (dgamma,))[1]
-        dloss += jnp.sum(weighted(each, shares), axis=axis, keepdims=True)
+        each = shares * _finite(_class_focal(nll, gamma)) * _log_missed(nll)
+        dloss += jnp.sum(each * dgamma, axis=axis, keepdims=True)
     return loss, dloss
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, rows
+from jaxloss._core.labels import distributed_rows, labelled_rows
 from jaxloss._core.numerics import in_base, tanh, weighted
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
@@ -98,19 +99,8 @@ def softmax_cross_entropy_with_integer_labels(
     check = Check("softmax_cross_entropy_with_integer_labels")
     check.reduction(reduction)
     check.base(base)
-    check.static(ignore_index=ignore_index)
-    x = inputs.rows(check, axis, where, removed=-jnp.inf, logits=logits)
-    y = check.labels("labels", labels)
-    check.shape("labels", y, x.shape)
+    x, label = labelled_rows(check, axis, where, ignore_index, labels, logits=logits)
     class_weights = check.class_weights(class_weights, x.classes, x.like.dtype)
-    if ignore_index is not None:
-        x = x.drop(y != ignore_index)
-    label = jnp.expand_dims(y, x.axis)
-    if x.entries is not None:
-        x = x.drop(jnp.squeeze(rows.take(x.entries, label, x.axis), x.axis))
-    if x.keep is not None:
-        label = jnp.where(jnp.expand_dims(x.keep, x.axis), label, 0)
-
     z, offset = _logits(check, x, logit_softcap, temperature)
     loss = rows.label_nll(z, label, x.axis)
     label_weight = None
@@ -207,8 +197,9 @@ def softmax_cross_entropy(
     check = Check("softmax_cross_entropy")
     check.reduction(reduction)
     check.base(base)
-    check.static(ignore_index=ignore_index)
-    x, t = _distribution(check, axis, where, ignore_index, logits, labels)
+    x, t = distributed_rows(
+        check, axis, where, ignore_index, logits=logits, labels=labels
+    )
     class_weights = check.class_weights(class_weights, x.classes, t.dtype)
     label_weight = None
     if class_weights is not None:
@@ -264,97 +255,7 @@ def safe_softmax_cross_entropy(logits: Input, labels: Input) -> Array:
     return softmax_cross_entropy(logits, labels)
 
 
-def poly_loss_cross_entropy(
-    logits: Input,
-    labels: Input,
-    *,
-    epsilon: Number = 2.0,
-    axis: Axis = -1,
-    where: Input | None = None,
-    weights: Input | None = None,
-    reduction: Reduction = "none",
-    base: float | None = None,
-) -> Array:
-    r"""PolyLoss: cross entropy with its first polynomial coefficient shifted.
-
-    .. math::
-        \ell = -\sum_c t_c \log p_c + \epsilon \sum_c t_c (1 - p_c)
-
-    The cross entropy is the series :math:`\sum_k (1 - p_y)^k / k`; :math:`\epsilon` is
-    added to the coefficient of its first term.
-
-    Args:
-      logits: unnormalised log-probabilities, floating, shape `[..., classes]`.
-      labels: one-hot or soft labels, the shape of `logits`.
-      epsilon: shift of the first coefficient; 0 gives the cross entropy.
-      axis: the axis of the classes; several, or None for all. Static.
-      where: mask of the losses' shape (examples kept) or of the shape of `logits`
-        (classes kept). Axes may be 1.
-      weights: weight of each example, of the losses' shape.
-      reduction: `"none"`, `"sum"` or `"mean"` (weighted, over the examples kept).
-      base: unit of the whole loss: None for nats, 2 divides it by ln 2.
-
-    Returns:
-      The losses, float32 or float64: the shape of `logits` without `axis`, or a scalar.
-
-    Numerics:
-      1 - p is a sum over the other classes, so confident rows keep value and gradient.
-
-    Gradient:
-      :math:`\partial \ell / \partial x_j = (\sum_c t_c) p_j - t_j
-      + \epsilon\, p_j (\sum_c t_c p_c - t_j)`.
-
-    Raises:
-      TypeError: `logits` not floating, `labels` not real, a traced static option.
-      ValueError: shapes that do not fit.
-
-    Examples:
-      >>> import jax.numpy as jnp, jaxloss
-      >>> logits = jnp.array([[2.0, 1.0, 0.1]])
-      >>> print(jaxloss.poly_loss_cross_entropy(logits, jnp.array([[1.0, 0.0, 0.0]])))
-      [1.0991]
-
-    References:
-      Leng et al., *PolyLoss*, arXiv:2204.12511.
-
-    Elsewhere: `optax.poly_loss_cross_entropy`.
-    """
-    check = Check("poly_loss_cross_entropy")
-    check.reduction(reduction)
-    check.base(base)
-    x, t = _distribution(check, axis, where, None, logits, labels)
-    epsilon = check.parameter("epsilon", epsilon, x.like)
-    z = x.predictions
-    missing = jnp.sum(t * rows.complements(rows.softmax(z, x.axis)), x.axis)
-    loss = jnp.squeeze(rows.soft_nll(z, t, x.axis), x.axis)
-    loss = in_base(loss + epsilon * missing, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
-
-
 # ------------------------------------------------------------------ what they share
-
-
-def _distribution(
-    check: Check,
-    axis: Axis,
-    where: Input | None,
-    ignore_index: int | None,
-    logits: Input,
-    labels: Input,
-) -> tuple[inputs.Rows, Array]:
-    """Logits and soft labels, without the rows that contribute nothing."""
-    x = inputs.rows(check, axis, where, removed=-jnp.inf, logits=logits, labels=labels)
-    if x.entries is not None:
-        # As for an integer label whose class is removed: a row that had mass, and has
-        # none left, is dropped.
-        given = inputs.rows(check, axis, None, logits=logits, labels=labels).targets
-        had, has = (jnp.any(t != 0, axis=x.axis) for t in (given, x.targets))
-        x = x.drop(has | ~had)
-    if ignore_index is not None:
-        ignored = x.along(jax.nn.one_hot(ignore_index, x.classes, dtype=x.like.dtype))
-        x = x.drop(jnp.any(x.targets != ignored, axis=x.axis))
-    return x, x.targets
 
 
 def _logits(

@@ -1,0 +1,88 @@
+"""Rows of scores with labels: an integer each, or a distribution each."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxloss._core import inputs, rows
+from jaxloss._core.types import Array, Axis, Input
+from jaxloss._core.validate import Check
+
+
+class LabelledRows(NamedTuple):
+    """Scores, and the label of each row."""
+
+    rows: inputs.Rows
+    label: Array
+    """Signed and at least 32 bits wide, with size 1 along the axis of the classes."""
+
+
+def labelled_rows(
+    check: Check,
+    axis: Axis,
+    where: Input | None,
+    ignore_index: int | None,
+    labels: Input,
+    /,
+    **scores: Input,
+) -> LabelledRows:
+    """The model's output, by name, and its labels, without the rows not kept.
+
+    A removed class holds -inf; a row whose own class is removed is dropped, as is one
+    whose label is `ignore_index`. A row that is dropped holds zeros and the label 0.
+    """
+    check.static(ignore_index=ignore_index)
+    x = inputs.rows(check, axis, where, removed=-jnp.inf, **scores)
+    y = check.labels("labels", labels)
+    check.shape("labels", y, x.shape)
+    # In a narrow or unsigned type neither the number of the classes nor a negative
+    # `ignore_index` may exist.
+    y = y.astype(jnp.int64 if y.dtype.itemsize == 8 else jnp.int32)
+    if ignore_index is not None:
+        x = x.drop(y != ignore_index)
+    label = jnp.expand_dims(y, x.axis)
+    if x.entries is not None:
+        # A label that does not exist is not a class removed: it stays, and is NaN.
+        kept = rows.take(x.entries, label, x.axis) | ~exists(x.entries, label, x.axis)
+        x = x.drop(jnp.squeeze(kept, x.axis))
+    if x.keep is not None:
+        label = jnp.where(jnp.expand_dims(x.keep, x.axis), label, 0)
+    return LabelledRows(x, label)
+
+
+def distributed_rows(
+    check: Check,
+    axis: Axis,
+    where: Input | None,
+    ignore_index: int | None,
+    /,
+    **arguments: Input,
+) -> tuple[inputs.Rows, Array]:
+    """The model's output and one-hot or soft labels, without the rows not kept.
+
+    What holds for an integer label holds for its one-hot vector: a row that had mass
+    and loses all of it with the classes removed is dropped, as is one whose labels are
+    the one-hot vector of `ignore_index` (zeros, for an index out of range).
+    """
+    check.static(ignore_index=ignore_index)
+    x = inputs.rows(check, axis, where, removed=-jnp.inf, **arguments)
+    targets = x.require_targets()
+    if x.entries is not None:
+        given = inputs.rows(check, axis, None, **arguments).require_targets()
+        had, has = (jnp.any(t != 0, axis=x.axis) for t in (given, targets))
+        x = x.drop(has | ~had)
+    if ignore_index is not None:
+        ignored = x.along(jax.nn.one_hot(ignore_index, x.classes, dtype=x.like.dtype))
+        x = x.drop(jnp.any(targets != ignored, axis=x.axis))
+    return x, x.require_targets()
+
+
+def is_label(x: Array, label: Array, axis: int) -> Array:
+    """Where the row's label stands."""
+    return jax.lax.broadcasted_iota(label.dtype, x.shape, axis) == label
+
+
+def exists(x: Array, label: Array, axis: int) -> Array:
+    """Whether the label is one of the classes."""
+    return (label >= 0) & (label < x.shape[axis])
