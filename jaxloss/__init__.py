@@ -1,16 +1,90 @@
 """jaxloss: loss functions for JAX, exact, under every transformation."""
 
-from importlib.metadata import PackageNotFoundError, version
+import importlib.metadata as _metadata
 
 # Softmax cross entropy
 from jaxloss._losses.softmax import (
-    poly_loss_cross_entropy as poly_loss_cross_entropy,
     safe_softmax_cross_entropy as safe_softmax_cross_entropy,
     softmax_cross_entropy as softmax_cross_entropy,
     softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
 )
+from jaxloss._losses.poly import (
+    poly_loss_cross_entropy as poly_loss_cross_entropy,
+)
+from jaxloss._losses.labels import (
+    smooth_labels as smooth_labels,
+)
+
+# Binary and focal
+from jaxloss._losses.binary import (
+    sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy,
+)
+from jaxloss._losses.focal import (
+    sigmoid_focal_loss as sigmoid_focal_loss,
+    softmax_focal_loss as softmax_focal_loss,
+)
+
+# Margins and Fenchel-Young
+from jaxloss._losses.margin import (
+    hinge_loss as hinge_loss,
+    multiclass_hinge_loss as multiclass_hinge_loss,
+    multiclass_perceptron_loss as multiclass_perceptron_loss,
+    perceptron_loss as perceptron_loss,
+    squared_hinge_loss as squared_hinge_loss,
+)
+from jaxloss._losses.fenchel_young import (
+    make_fenchel_young_loss as make_fenchel_young_loss,
+    multiclass_sparsemax_loss as multiclass_sparsemax_loss,
+    sparsemax_loss as sparsemax_loss,
+)
+
+# Divergences
+from jaxloss._losses.divergence import (
+    convex_kl_divergence as convex_kl_divergence,
+    generalized_kl_divergence as generalized_kl_divergence,
+    kl_divergence as kl_divergence,
+    kl_divergence_with_log_targets as kl_divergence_with_log_targets,
+)
+
+# Regression and similarity
+from jaxloss._losses.regression import (
+    huber_loss as huber_loss,
+    l2_loss as l2_loss,
+    log_cosh as log_cosh,
+    squared_error as squared_error,
+)
+from jaxloss._losses.cosine import (
+    cosine_distance as cosine_distance,
+    cosine_similarity as cosine_similarity,
+)
+
+# Segmentation
+from jaxloss._losses.segmentation import (
+    binary_dice_loss as binary_dice_loss,
+    dice_loss as dice_loss,
+    multiclass_generalized_dice_loss as multiclass_generalized_dice_loss,
+)
+
+# Sequences
+from jaxloss._losses.sequence import (
+    ctc_loss as ctc_loss,
+    ctc_loss_with_forward_probs as ctc_loss_with_forward_probs,
+)
+
+# Ranking
+from jaxloss._losses.ranking import (
+    ranking_softmax_loss as ranking_softmax_loss,
+)
+
+# Metric learning and self-supervision
+from jaxloss._losses.metric_learning import (
+    triplet_margin_loss as triplet_margin_loss,
+)
+from jaxloss._losses.self_supervised import (
+    ntxent as ntxent,
+)
 
 try:
-    __version__ = version("jaxloss")
-except PackageNotFoundError:  # a source tree that is not installed
+    __version__ = _metadata.version("jaxloss")
+except _metadata.PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0+unknown"
