@@ -1,0 +1,61 @@
+"""Sums that keep what a rounded addition drops.
+
+A loss that is small because its terms nearly cancel, as a hinge beside its kink, is
+only as good as the roundings of those terms. A rounded addition loses a number that is
+itself representable; adding it back makes the sum good to its own last place.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxloss._core.types import Array
+
+
+def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """a + b rounded, and what the rounding dropped (Knuth). For finite sums."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+@jax.custom_jvp
+def add3(a: Array, b: Array, c: Array) -> Array:
+    """a + b + c to its last place, however much cancels; infinities as in IEEE."""
+    plain = a + b + c
+    # Where the sum is infinite or NaN nothing can be dropped.
+    a, b, c = (jnp.where(jnp.isfinite(plain), term, 0) for term in (a, b, c))
+    high, first = two_sum(a, b)
+    high, second = two_sum(high, c)
+    return jnp.where(jnp.isfinite(plain), high + (first + second), plain)
+
+
+@add3.defjvp
+def _(primals, tangents):
+    da, db, dc = tangents
+    return add3(*primals), da + db + dc
+
+
+def split(x: Array) -> tuple[Array, Array]:
+    """x as a high and a low part, cut at the same place for all.
+
+    The high parts are multiples of one unit: their sum is exact as long as it is below
+    4. The low parts are so small that the rounding of their sum hardly counts. So a sum
+    near 1 is known as if in twice the precision.
+    """
+    unit = 4 * jnp.finfo(x.dtype).epsneg
+    high = jnp.round(x / unit) * unit
+    return high, x - high
+
+
+def sums(axis: int, *arrays: Array) -> tuple[Array, ...]:
+    """The sums of several arrays over an axis, which stays with size 1, in one pass.
+
+    Sums of their own would each read, or on CPU even store, what they share.
+    """
+    zeros = tuple(jnp.zeros((), array.dtype) for array in arrays)
+
+    def add(first, second):
+        return tuple(a + b for a, b in zip(first, second, strict=True))
+
+    totals = jax.lax.reduce(arrays, zeros, add, (axis % arrays[0].ndim,))
+    return tuple(jnp.expand_dims(total, axis) for total in totals)

@@ -1,0 +1,111 @@
+"""Hinges: how much a score lacks of the lead that is demanded of it."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from jaxloss._core.exact import add3
+from jaxloss._core.labels import exists, is_label
+from jaxloss._core.numerics import positive_part, step
+from jaxloss._core.rows import take
+from jaxloss._core.types import Array
+
+# ------------------------------------------------------------------ signed labels
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def signed_hinge(x: Array, sign: Array, margin: float, power: int) -> Array:
+    """max(0, margin - sign x)^power, NaN unless the sign is -1 or 1."""
+    # Arithmetic only, for XLA fuses no comparison into a sum on CPU: the root is 0 for
+    # a sign and NaN for all else, and its product with the sign of the lack keeps a
+    # NaN of x as well.
+    lack = margin - sign * x
+    valid = jnp.sqrt(-jnp.square(sign * sign - 1))
+    loss = jnp.maximum(lack, 0) + valid * jnp.sign(lack)
+    return loss if power == 1 else jnp.square(loss)
+
+
+def _signed_hinge_jvp(margin, power, primals, tangents):
+    # With l = margin - sign x the derivative is step(l) dl, or 2 max(0, l) dl.
+    (x, sign), (dx, dsign) = primals, tangents
+    loss = signed_hinge(x, sign, margin, power)
+    # The same l without a product, so that it is not stored for the value's sake.
+    lack = jnp.where(sign > 0, margin - x, margin + x)
+    slope = step(lack) if power == 1 else 2 * positive_part(lack)
+    dloss = jnp.zeros_like(loss)
+    if not isinstance(dx, SymbolicZero):
+        valid = jnp.where(jnp.abs(sign) == 1, sign, jnp.nan)
+        dloss -= valid * slope * dx
+    if not isinstance(dsign, SymbolicZero):
+        dloss -= jnp.where(slope == 0, 0, x * slope) * dsign
+    return loss, dloss
+
+
+signed_hinge.defjvp(_signed_hinge_jvp, symbolic_zeros=True)
+
+
+# ------------------------------------------------------------------ rows with a label
+
+
+def strongest_rival(
+    x: Array, label: Array, margin: Array, power: int, axis: int
+) -> Array:
+    """max(0, max_{j≠y} (m + x_j - x_y))^p."""
+    loss = _crammer_singer(x, label, margin, axis)
+    return loss if power == 1 else jnp.square(loss)
+
+
+def all_rivals(x: Array, label: Array, margin: Array, power: int, axis: int) -> Array:
+    """Σ_{j≠y} max(0, m + x_j - x_y)^p."""
+    own = _own(x, label, axis)
+    rival = ~is_label(x, label, axis) & (x != -jnp.inf)
+    # Replaced before and after: what is no rival has no value and no derivative.
+    lack = add3(jnp.where(rival, x, 0), -own, margin)
+    terms = positive_part(jnp.where(rival, lack, -jnp.inf))
+    total = jnp.sum(terms if power == 1 else jnp.square(terms), axis, keepdims=True)
+    return total + jnp.where(own == -jnp.inf, jnp.inf, 0)
+
+
+def _own(x: Array, label: Array, axis: int) -> Array:
+    """The label's score, NaN for a label that does not exist."""
+    return jnp.where(exists(x, label, axis), take(x, label, axis), jnp.nan)
+
+
+def _lack(x: Array, label: Array, margin: Array, axis: int) -> tuple[Array, Array]:
+    """m + max_{j≠y} x_j - x_y, and that largest x_j."""
+    others = jnp.where(is_label(x, label, axis), -jnp.inf, x)
+    rival = jnp.max(others, axis=axis, keepdims=True, initial=-jnp.inf)
+    # A maximum along rows may drop a NaN on CPU, and a sum does not.
+    rival += 0 * jnp.sum(jnp.sign(others), axis=axis, keepdims=True)
+    own = _own(x, label, axis)
+    # A label that is absent is infinitely far behind, also when all others are.
+    ahead = jnp.where((own == -jnp.inf) & (rival == -jnp.inf), 0, rival)
+    return add3(ahead, -own, margin), rival
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _crammer_singer(x: Array, label: Array, margin: Array, axis: int) -> Array:
+    return positive_part(_lack(x, label, margin, axis)[0])
+
+
+@_crammer_singer.defjvp
+def _(axis, primals, tangents):
+    # The loss is the maximum of m + x_j - x_y over the rivals and of 0, which is the
+    # label's own term; its derivative is the mean of those of the terms that attain it.
+    # Ties are found among the scores, where they are exact, not among rounded sums.
+    (x, label, margin), (dx, _, dmargin) = primals, tangents
+    lack, rival = _lack(x, label, margin, axis)
+    hit = is_label(x, label, axis)
+    tied = ~hit & (x == rival) & (x > -jnp.inf)
+    count = jnp.sum(tied.astype(x.dtype), axis=axis, keepdims=True)
+    attained = jnp.where(lack == 0, count + 1, jnp.maximum(count, 1))
+    share = jnp.where(lack < 0, 0, 1 / attained)
+    share = jnp.where(jnp.isnan(lack), lack, share)
+    # A NaN belongs to every entry. The others are left out rather than multiplied by 0,
+    # for the sake of infinite cotangents.
+    moves = tied | (hit & (count > 0)) | jnp.isnan(lack)
+    slope = jnp.where(hit, -count * share, share)
+    dloss = jnp.sum(jnp.where(moves, slope * dx, 0), axis=axis, keepdims=True)
+    return positive_part(lack), dloss + count * share * dmargin
