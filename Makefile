@@ -22,7 +22,7 @@ LOCK := $(if $(shell command -v flock 2>/dev/null),flock $(VENV).lock,)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test doctest optax-suite unit check lint types bench setup setup-dev clean
+.PHONY: help demo test doctest optax-suite unit exhaustive check lint types bench setup setup-dev clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' \

@@ -47,8 +47,8 @@ def noticed(breakage: Breakage) -> tuple[bool, str]:
         text = path.read_text()
         if text.count(breakage.old) != 1:
             raise SystemExit(
-                f"{breakage.what}: the text to change stands {text.count(breakage.old)} "
-                f"times in {breakage.file}; bring the list up to date"
+                f"{breakage.what}: the text to change stands "
+                f"{text.count(breakage.old)} times in {breakage.file}"
             )
         path.write_text(text.replace(breakage.old, breakage.new))
         command, _, words = breakage.tests.partition(" -k ")

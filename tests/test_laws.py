@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.case import BATCH, Case
-from tests.cases import CASES
+from tests.cases import CASES, marks
 from tests.test_accuracy import draw, loss_of
 
 # The same mathematics in another order of operations: a few roundings of float32.
@@ -34,7 +34,9 @@ def over(*needed: str, batched: bool = True):
         for case in CASES
         if set(needed) <= options_of(case) and not (batched and case.vmapped)
     ]
-    return pytest.mark.parametrize("case", cases, ids=[case.id for case in cases])
+    return pytest.mark.parametrize(
+        "case", [pytest.param(case, id=case.id, marks=marks(case)) for case in cases]
+    )
 
 
 def floats(case: Case) -> tuple:
