@@ -45,17 +45,3 @@ def split(x: Array) -> tuple[Array, Array]:
     unit = 4 * jnp.finfo(x.dtype).epsneg
     high = jnp.round(x / unit) * unit
     return high, x - high
-
-
-def sums(axis: int, *arrays: Array) -> tuple[Array, ...]:
-    """The sums of several arrays over an axis, which stays with size 1, in one pass.
-
-    Sums of their own would each read, or on CPU even store, what they share.
-    """
-    zeros = tuple(jnp.zeros((), array.dtype) for array in arrays)
-
-    def add(first, second):
-        return tuple(a + b for a, b in zip(first, second, strict=True))
-
-    totals = jax.lax.reduce(arrays, zeros, add, (axis % arrays[0].ndim,))
-    return tuple(jnp.expand_dims(total, axis) for total in totals)

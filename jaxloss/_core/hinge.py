@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core.exact import add3
+from jaxloss._core.fusion import constants
 from jaxloss._core.labels import exists, is_label
 from jaxloss._core.numerics import positive_part, step
 from jaxloss._core.rows import take
@@ -18,12 +19,14 @@ from jaxloss._core.types import Array
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def signed_hinge(x: Array, sign: Array, margin: float, power: int) -> Array:
     """max(0, margin - sign x)^power, NaN unless the sign is -1 or 1."""
-    # Arithmetic only, for XLA fuses no comparison into a sum on CPU: the root is 0 for
-    # a sign and NaN for all else, and its product with the sign of the lack keeps a
-    # NaN of x as well.
-    lack = margin - sign * x
-    valid = jnp.sqrt(-jnp.square(sign * sign - 1))
-    loss = jnp.maximum(lack, 0) + valid * jnp.sign(lack)
+    # Arithmetic only, for XLA fuses no comparison into a sum on CPU. The square is 0
+    # for a sign and inf for all else; times 0 and the sign of the lack it is 0, or NaN
+    # for what is no sign and for a NaN of x, which a maximum may drop.
+    largest = float(jnp.finfo(x.dtype).max)
+    demanded, one, zero, huge = constants(x.dtype, margin, 1, 0, largest**0.75)
+    lack = demanded - sign * x
+    invalid = jnp.square(huge * (sign * sign - one))
+    loss = jnp.maximum(lack, zero) + zero * (invalid * jnp.sign(lack))
     return loss if power == 1 else jnp.square(loss)
 
 

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxloss._core.exact import split, sums, two_sum
+from jaxloss._core.exact import split, two_sum
+from jaxloss._core.fusion import constants, sums
 from jaxloss._core.labels import exists, is_label
 from jaxloss._core.numerics import positive_part
 from jaxloss._core.rows import take
@@ -57,18 +57,19 @@ class Threshold(NamedTuple):
 
     def project(self, x: Array) -> Array:
         """p = max(0, x - θ)."""
+        (zero,) = constants(x.dtype, 0)
         height, rest = self.below(x)
-        return jnp.maximum(height + (rest - self.correction), 0)
+        return jnp.maximum(height + (rest - self.correction), zero)
 
     def again(self) -> "Threshold":
         """The same, from which XLA computes again instead of keeping a whole array."""
         return Threshold(*jax.lax.optimization_barrier(tuple(self)))
 
 
-def _bottom(dtype: jnp.dtype) -> np.generic:
-    """The peak of a row without classes: a float with room below, out of their reach."""
+def _bottom(dtype: jnp.dtype) -> float:
+    """The peak of a row without classes: low, and yet out of reach of its entries."""
     info = jnp.finfo(dtype)
-    return info.min * (1 - 8 * info.eps)
+    return float(info.min * (1 - 8 * info.eps))
 
 
 def _threshold(x: Array, axis: int) -> Threshold:

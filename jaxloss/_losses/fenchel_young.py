@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import inputs, rows
-from jaxloss._core.exact import add3, split, sums
+from jaxloss._core.exact import add3, split
+from jaxloss._core.fusion import constants, sums
 from jaxloss._core.labels import labelled_rows
 from jaxloss._core.reduce import reduce
 from jaxloss._core.simplex import label_sparsemax
@@ -267,13 +268,15 @@ def _binary_sparsemax(x: Array, y: Array) -> Array:
     """y f(-x) + (1 - y) f(x), NaN unless y is in [0, 1]."""
     # Arithmetic only, for XLA fuses no comparison into a sum on CPU. The root is 0 in
     # [0, 1] and NaN outside.
-    valid = jnp.sqrt(jnp.minimum(y * (1 - y), 0)) * jnp.sign(x)
-    return _share(_sparse_plus(-x), y) + _share(_sparse_plus(x), 1 - y) + valid
+    zero, half, one = constants(x.dtype, 0, 0.5, 1)
 
+    def sparse_plus(x: Array) -> Array:
+        root = half * jnp.maximum(jnp.minimum(x, one) + one, zero)
+        return jnp.square(root) + jnp.maximum(x - one, zero)
 
-def _sparse_plus(x: Array) -> Array:
-    """f(x), as the square of its slope and what is beyond 1."""
-    return (jnp.maximum(jnp.minimum(x, 1) + 1, 0) / 2) ** 2 + jnp.maximum(x - 1, 0)
+    other = one - y
+    valid = jnp.sqrt(jnp.minimum(y * other, zero)) * jnp.sign(x)
+    return _share(sparse_plus(-x), y, one) + _share(sparse_plus(x), other, one) + valid
 
 
 def _binary_sparsemax_jvp(primals, tangents):
@@ -300,18 +303,19 @@ def _over_rows(function: Callable[[Array], Array], dimensions: int):
     return function
 
 
-def _share(value: Array, share: Array) -> Array:
+def _share(value: Array, share: Array, one: Array) -> Array:
     """share · value with 0 · inf = 0, for a value that is not negative.
 
     1 / (1 - |sign|) is 1 for a share of 0 and inf for any other.
     """
-    return share * jnp.minimum(value, 1 / (1 - jnp.abs(jnp.sign(share))))
+    return share * jnp.minimum(value, one / (one - jnp.abs(jnp.sign(share))))
 
 
 @jax.custom_jvp
 def _inner(s: Array, t: Array) -> Array:
     """<t, s> with 0 * inf = 0, entry by entry: no product of matrices rounds it."""
-    return jnp.sum(jnp.sign(s) * _share(jnp.abs(s), t), axis=-1)
+    (one,) = constants(s.dtype, 1)
+    return jnp.sum(jnp.sign(s) * _share(jnp.abs(s), t, one), axis=-1)
 
 
 def _inner_jvp(primals, tangents):

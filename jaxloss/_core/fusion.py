@@ -1,0 +1,29 @@
+"""What keeps XLA from storing an array of the size of the inputs."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxloss._core.types import Array
+
+
+def sums(axis: int, *arrays: Array) -> tuple[Array, ...]:
+    """The sums of several arrays over an axis, which stays with size 1, in one pass.
+
+    Sums of their own would each read, or on CPU even store, what they share.
+    """
+    zeros = tuple(jnp.zeros((), array.dtype) for array in arrays)
+
+    def add(first, second):
+        return tuple(a + b for a, b in zip(first, second, strict=True))
+
+    totals = jax.lax.reduce(arrays, zeros, add, (axis % arrays[0].ndim,))
+    return tuple(jnp.expand_dims(total, axis) for total in totals)
+
+
+def constants(dtype: jnp.dtype, *numbers: float) -> tuple[Array, ...]:
+    """Numbers of a formula that share no storage with those of its derivative.
+
+    On CPU the sum of a loss and the loop of its gradient are compiled apart, and a
+    constant of both is stored for them, once for every element.
+    """
+    return jax.lax.optimization_barrier(tuple(jnp.asarray(n, dtype) for n in numbers))
