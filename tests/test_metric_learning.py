@@ -45,10 +45,14 @@ def test_w46_powers_are_of_magnitudes(degree):
     actual = triplet_margin_loss(a, p, n, norm_degree=degree)
     np.testing.assert_allclose(actual, expected, rtol=2e-6, atol=2e-6)
     chex.assert_tree_all_finite(gradients(a, p, n, norm_degree=degree))
-    if degree != math.inf:
-        traced = jax.jit(lambda q: triplet_margin_loss(a, p, n, norm_degree=q))
-        actual = traced(jnp.float32(degree))
-        np.testing.assert_allclose(actual, expected, rtol=2e-6, atol=2e-6)
+    traced = jax.jit(lambda q: triplet_margin_loss(a, p, n, norm_degree=q))
+    actual = traced(jnp.float32(degree))
+    np.testing.assert_allclose(actual, expected, rtol=2e-6, atol=2e-6)
+    by_anchor = jax.grad(
+        lambda a: jnp.sum(triplet_margin_loss(a, p, n, norm_degree=jnp.float32(degree)))
+    )(a)
+    by_static = gradients(a, p, n, norm_degree=degree)[0]
+    np.testing.assert_allclose(by_anchor, by_static, rtol=2e-5, atol=2e-6)
 
 
 def test_w46_opposite_differences_do_not_cancel():
@@ -66,6 +70,7 @@ def test_w46_derivative_by_the_degree():
     with jax.enable_x64(True):
         a, p, n = (x.astype(jnp.float64) for x in (a, p, n))
         slope = jax.grad(total)(jnp.float64(2.5))
+        assert jnp.isfinite(slope)
         ends = total(jnp.float64(2.5 + 1e-5)), total(jnp.float64(2.5 - 1e-5))
     np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-5, rtol=1e-6)
 
@@ -74,14 +79,13 @@ def test_w46_degree_out_of_range():
     a, p, n = draw()
     with pytest.raises(ValueError, match="`norm_degree`"):
         triplet_margin_loss(a, p, n, norm_degree=0.5)
-    for bad in (0.5, jnp.inf):
-        assert jnp.isnan(triplet_margin_loss(a, p, n, norm_degree=f32(bad)[0])).all()
+    assert jnp.isnan(triplet_margin_loss(a, p, n, norm_degree=jnp.float32(0.5))).all()
 
 
 @pytest.mark.parametrize("eps", [0.0, 1e-6])
 @pytest.mark.parametrize("degree", [1, 2, 3, math.inf])
 def test_w47_equal_embeddings_have_a_gradient(eps, degree):
-    a, p, _ = draw()
+    a, _, _ = draw()
     with jax.debug_nans(True):
         by_anchor, by_positive, by_negative = gradients(
             a, a, a, eps=eps, norm_degree=degree

@@ -173,7 +173,7 @@ def _angle(
         least = jnp.where(vanishes, 0, jnp.sqrt(jnp.where(vanishes, 1, square)))
         least = jnp.broadcast_to(least, x.spread(jnp.zeros(x.shape)).shape)
     cosine = _cosine(x.predictions, x.targets, least, x.axis)
-    return _Angle(*(jnp.squeeze(each, x.axis) for each in cosine)), x.keep
+    return jax.tree.map(lambda each: jnp.squeeze(each, x.axis), cosine), x.keep
 
 
 class _Directions(NamedTuple):
@@ -206,7 +206,7 @@ def _directions(
     return _Directions(
         norms.direction(a, lengths[0], part),
         norms.direction(b, lengths[1], part),
-        _chord(a, b, *lengths, part),
+        _chord(a, b, lengths[0], lengths[1], part),
         (inverse[0], inverse[1]),
         (share[0], share[1]),
     )
@@ -277,9 +277,9 @@ def _cosine_jvp(axis, primals, tangents):
         return along(gradient, dvector) * (inverse * other_share)
 
     if not isinstance(da, SymbolicZero):
-        change += by(x.a, 1, x.b, x.inverse[0], *x.share, da)
+        change += by(x.a, 1, x.b, x.inverse[0], x.share[0], x.share[1], da)
     if not isinstance(db, SymbolicZero):
-        change += by(x.b, -1, x.a, x.inverse[1], *x.share[::-1], db)
+        change += by(x.b, -1, x.a, x.inverse[1], x.share[1], x.share[0], db)
     if least is not None and not isinstance(dleast, SymbolicZero):
         shorter = sum((share < 1).astype(a.dtype) for share in x.share)
         change -= angle.similarity * shorter / norms.nonzero(least) * dleast

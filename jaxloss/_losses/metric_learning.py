@@ -11,7 +11,7 @@ from jaxloss._core.exact import add3
 from jaxloss._core.numerics import positive_part
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
-from jaxloss._core.validate import Check, is_off
+from jaxloss._core.validate import Check, computing, is_off
 
 
 def triplet_margin_loss(
@@ -40,7 +40,7 @@ def triplet_margin_loss(
       negatives: embeddings :math:`n` of another kind, real, the shape of `anchors`.
       axis: the axis of the entries. Static.
       norm_degree: :math:`q`, at least 1; `math.inf` gives the largest difference,
-        without `eps`. An array must be finite.
+        without `eps`.
       margin: :math:`m`, by how much the negative is to be farther away.
       eps: :math:`\epsilon`, at least 0, under the root.
       where: mask of the losses' shape (examples kept) or of the shape of `anchors`
@@ -87,12 +87,13 @@ def triplet_margin_loss(
     check.reduction(reduction)
     x = inputs.rows(check, axis, where, anchors=anchors, positives=positives)
     y = inputs.rows(check, axis, where, anchors=anchors, negatives=negatives)
-    anchor, positive, negative = _widest(x.predictions, x.targets, y.targets)
+    anchor, positive, negative = computing(
+        x.predictions, x.require_targets(), y.require_targets()
+    )
     like = jax.ShapeDtypeStruct(x.shape, anchor.dtype)
     margin = x.spread(check.parameter("margin", margin, like))
     eps_ = x.spread(check.parameter("eps", eps, like, low=0))
-    low = {"low": 1} if is_off(norm_degree, math.inf) else {"low": 1, "open_high": True}
-    degree = x.spread(check.parameter("norm_degree", norm_degree, like, **low))
+    degree = x.spread(check.parameter("norm_degree", norm_degree, like, low=1))
     exact = next((q for q in (1, 2, math.inf) if is_off(norm_degree, q)), None)
     to_near, to_far = anchor - positive, anchor - negative
     if exact == 2 and isinstance(eps, float) and eps >= _ORDINARY:
@@ -107,12 +108,6 @@ def triplet_margin_loss(
     loss = jnp.squeeze(loss, x.axis)
     weights = check.weights(weights, loss)
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
-
-
-def _widest(*arrays: Array) -> list[Array]:
-    """The arrays in the widest of their dtypes."""
-    dtype = max((array.dtype for array in arrays), key=lambda dtype: dtype.itemsize)
-    return [array.astype(dtype) for array in arrays]
 
 
 # ------------------------------------------------------------------ distances
@@ -181,17 +176,20 @@ def _(primals, tangents):
 
 
 def _root_of_powers(size: Array, degree: Array, eps: Array, axis: int) -> Array:
-    """(Σ size^q + eps)^(1/q), in units of its largest term."""
-    positive = jnp.where(eps == 0, 1, eps)
-    root = jnp.where(eps == 0, 0, jnp.exp(jnp.log(positive) / degree))
-    unit = jnp.maximum(jnp.max(size, axis=axis, keepdims=True, initial=0), root)
-    unit = norms.nonzero(jax.lax.stop_gradient(unit))
+    """(Σ size^q + eps)^(1/q), in units of its largest term; max size for infinite q."""
+    largest = jnp.max(size, axis=axis, keepdims=True, initial=0)
+    infinite = jnp.isinf(degree)
+    degree = jnp.where(infinite, 1, degree)
+    without = eps == 0
+    log_eps = jnp.log(jnp.where(without, 1, eps))
+    root = jnp.where(without, 0, jnp.exp(log_eps / degree))
+    unit = norms.nonzero(jax.lax.stop_gradient(jnp.maximum(largest, root)))
     unit = jnp.where(jnp.isinf(unit), 1, unit)
     ratio = size / unit
     absent = ratio == 0
     powers = jnp.where(absent, 0, jnp.power(jnp.where(absent, 1, ratio), degree))
-    rest = jnp.exp(jnp.log(positive) - degree * jnp.log(unit))
-    total = jnp.sum(powers, axis=axis, keepdims=True) + jnp.where(eps == 0, 0, rest)
+    rest = jnp.where(without, 0, jnp.exp(log_eps - degree * jnp.log(unit)))
+    total = jnp.sum(powers, axis=axis, keepdims=True) + rest
     nothing = total == 0
     power = jnp.power(jnp.where(nothing, 1, total), 1 / degree)
-    return unit * jnp.where(nothing, 0, power)
+    return jnp.where(infinite, largest, unit * jnp.where(nothing, 0, power))
