@@ -63,7 +63,7 @@ def _(blank_id, primals, tangents):
 
 
 def forward(blank_id: int, logits: Array, sequences: Sequences) -> States:
-    """The probabilities of the states after every frame: [frames, batch, labels + 1]."""
+    """The states after every frame: [frames, batch, labels + 1]."""
     frames = _frames(blank_id, logits, sequences)
     return _read(frames, lambda before, entering, after: after)[1]
 
@@ -169,9 +169,7 @@ def _read(
 
 def _onwards(x: Array, fill: float, places: int = 1) -> Array:
     """Each entry so many places further along the labels."""
-    return jax.lax.pad(
-        x, jnp.asarray(fill, x.dtype), [(0, 0, 0), (places, -places, 0)]
-    )
+    return jax.lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0), (places, -places, 0)])
 
 
 def _select(condition: Array, a: Any, b: Any) -> Any:

@@ -91,7 +91,9 @@ def ctc_loss(
     frames first, lengths), `keras.losses.CTC`.
     """
     check = Check("ctc_loss")
-    x = _spelling(check, logits, logit_paddings, labels, label_paddings, blank_id, where)
+    x = _spelling(
+        check, logits, logit_paddings, labels, label_paddings, blank_id, where
+    )
     check.parameter("log_epsilon", log_epsilon, x.scalar)
     return _loss(check, x, zero_infinity, weights, reduction, base)
 
@@ -170,7 +172,9 @@ def ctc_loss_with_forward_probs(
     Elsewhere: `optax.losses.ctc_loss_with_forward_probs`.
     """
     check = Check("ctc_loss_with_forward_probs")
-    x = _spelling(check, logits, logit_paddings, labels, label_paddings, blank_id, where)
+    x = _spelling(
+        check, logits, logit_paddings, labels, label_paddings, blank_id, where
+    )
     impossible = check.parameter("log_epsilon", log_epsilon, x.scalar)
     loss = _loss(check, x, zero_infinity, weights, reduction, base)
     blank, label = alignments.forward(blank_id, x.logits, x.sequences)

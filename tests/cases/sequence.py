@@ -163,9 +163,9 @@ def its_loss(*arrays, **options):
     return jaxloss.ctc_loss_with_forward_probs(*arrays, **options)[0]
 
 
-def its_prefixes(logits, frames, labels, missing):
+def its_prefixes(logits, logit_paddings, labels, label_paddings):
     _, log_blank, _ = jaxloss.ctc_loss_with_forward_probs(
-        logits, frames, labels, missing
+        logits, logit_paddings, labels, label_paddings
     )
     return log_blank[-1, :, :2]
 
@@ -201,9 +201,7 @@ CASES = [
         call=examples_too(jaxloss.ctc_loss),
         options={"blank_id": CLASSES - 1},
         scales=("unit", "saturated"),
-        optax=floats(
-            functools.partial(optax.losses.ctc_loss, blank_id=CLASSES - 1)
-        ),
+        optax=floats(functools.partial(optax.losses.ctc_loss, blank_id=CLASSES - 1)),
         **COMMON
         | {
             "inputs": with_last_blank,
