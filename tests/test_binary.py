@@ -85,6 +85,8 @@ def test_a_label_outside_0_and_1_is_nan_in_value_and_gradient(label, smoothing):
     loss = sigmoid_binary_cross_entropy(x, y, label_smoothing=smoothing)
     assert jnp.isnan(loss).all()
     assert jnp.isnan(gradient(x, y, label_smoothing=smoothing)).all()
+    by_label = jax.grad(lambda y: jnp.sum(sigmoid_binary_cross_entropy(x, y)))(y)
+    assert jnp.isnan(by_label).all()
 
 
 def test_nan_logits_are_not_hidden():

@@ -142,7 +142,9 @@ def _logistic_loss_jvp(primals, tangents):
     if not isinstance(dx, SymbolicZero):
         dloss += logistic_slope(x, weight * label, other) * dx
     if not isinstance(dlabel, SymbolicZero):
-        dloss += (weighted(softplus(-x), weight - 1) - x) * dlabel
+        valid = (weight * label >= 0) & (other >= 0)
+        slope = weighted(softplus(-x), weight - 1) - x
+        dloss += jnp.where(valid, slope, jnp.nan) * dlabel
     if not isinstance(dweight, SymbolicZero):
         dloss += weighted(softplus(-x), label) * dweight
     return logistic_loss(x, label, other, weight), dloss

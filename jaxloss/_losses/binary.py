@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxloss._core import inputs
 from jaxloss._core.numerics import in_base, logistic_loss
@@ -97,10 +98,10 @@ def sigmoid_binary_cross_entropy(
 
 def _positive_weight(check: Check, weight: Number | None, like: Array) -> Array:
     """The weight of the positive class, lined up with the logits."""
-    if is_off(weight, 1):
+    if weight is None or is_off(weight, 1):
         return jnp.ones((), like.dtype)
     per_class = jax.ShapeDtypeStruct(like.shape[-1:], like.dtype)
-    if jnp.ndim(weight) == 1 and weight.shape == per_class.shape:
-        weight = check.parameter("pos_weight", weight, per_class, low=0)
-        return weight.reshape([1] * (like.ndim - 1) + [-1])
+    if np.ndim(weight) == 1 and np.shape(weight) == per_class.shape:
+        array = check.parameter("pos_weight", weight, per_class, low=0)
+        return array.reshape([1] * (like.ndim - 1) + [-1])
     return check.parameter("pos_weight", weight, like, low=0)

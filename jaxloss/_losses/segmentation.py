@@ -1,12 +1,13 @@
 """Overlap losses of segmentation: soft Dice, Tversky and generalized Dice."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
+from jaxloss._core.overlap import Overlap, fraction, overlap_of
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
-from jaxloss._core.validate import Check, computing
+from jaxloss._core.validate import Check
 
 
 def dice_loss(
@@ -80,7 +81,7 @@ def dice_loss(
       >>> logits = jnp.array([[[2.0, -1.0], [0.5, 1.5]]])
       >>> targets = jnp.array([[[1.0, 0.0], [0.0, 1.0]]])
       >>> print(jaxloss.dice_loss(logits, targets).round(4))
-      [0.0846]
+      [0.0793]
 
     References:
       Milletari et al., *V-Net*, arXiv:1606.04797; Salehi et al., *Tversky loss*,
@@ -90,6 +91,7 @@ def dice_loss(
     `keras.losses.Dice`, `keras.losses.Tversky`; not in torch.
     """
     check = Check("dice_loss")
+    check.static(apply_softmax=apply_softmax)
     predictions, targets = (
         check.floating("predictions", predictions),
         check.real("targets", targets),
@@ -100,7 +102,7 @@ def dice_loss(
         predictions = predictions[..., None]
     elif targets.ndim == predictions.ndim - 1:
         targets = targets[..., None]
-    overlap, _ = _overlap(check, predictions, targets, apply_softmax, axes, where)
+    overlap, _ = overlap_of(check, predictions, targets, apply_softmax, axes, where)
     return _dice(
         check,
         overlap,
@@ -156,7 +158,7 @@ def binary_dice_loss(
       >>> import jax.numpy as jnp, jaxloss
       >>> logits = jnp.array([[2.0, -1.0, 0.5]])
       >>> print(jaxloss.binary_dice_loss(logits, jnp.array([[1.0, 0.0, 1.0]])).round(4))
-      [0.1274]
+      [0.1327]
 
     References:
       Milletari et al., *V-Net*, arXiv:1606.04797.
@@ -165,6 +167,7 @@ def binary_dice_loss(
     `keras.losses.Dice`; not in torch.
     """
     check = Check("binary_dice_loss")
+    check.static(apply_sigmoid=apply_sigmoid)
     predictions, targets = (
         check.floating("predictions", predictions),
         check.real("targets", targets),
@@ -177,7 +180,7 @@ def binary_dice_loss(
         targets = targets[..., None]
     if bare:
         predictions = predictions[..., None]
-    overlap, _ = _overlap(check, predictions, targets, apply_sigmoid, axes, where)
+    overlap, _ = overlap_of(check, predictions, targets, apply_sigmoid, axes, where)
     return _dice(check, overlap, None, smooth, 0.5, 0.5, "mean", False)
 
 
@@ -236,8 +239,9 @@ def multiclass_generalized_dice_loss(
       >>> import jax.numpy as jnp, jaxloss
       >>> logits = jnp.array([[[2.0, -1.0], [0.5, 1.5], [0.0, 0.5]]])
       >>> targets = jnp.array([[[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]])
-      >>> print(jaxloss.multiclass_generalized_dice_loss(logits, targets).round(4))
-      0.1449
+      >>> loss = jaxloss.multiclass_generalized_dice_loss(logits, targets)
+      >>> print(f"{loss:.4f}")
+      0.1464
 
     References:
       Sudre et al., *Generalised Dice overlap*, arXiv:1707.03237.
@@ -246,18 +250,19 @@ def multiclass_generalized_dice_loss(
     `monai.losses.GeneralizedDiceLoss` (Sudre's); not in torch or keras.
     """
     check = Check("multiclass_generalized_dice_loss")
+    check.static(apply_softmax=apply_softmax)
     check.choice("formula", formula, ("mean", "sudre"))
     predictions, targets = (
         check.floating("predictions", predictions),
         check.real("targets", targets),
     )
     axes = _pixels(check, None, predictions.ndim, True)
-    overlap, frequency = _overlap(
+    overlap, frequency = overlap_of(
         check, predictions, targets, apply_softmax, axes, where
     )
     check.static(ignore_background=ignore_background)
     if ignore_background and frequency.shape[0] > 1:
-        overlap = _Overlap(*(sums[..., 1:] for sums in overlap))
+        overlap = Overlap(*(sums[..., 1:] for sums in overlap))
         frequency = frequency[1:]
     weights = _rarity(frequency)
     if formula == "mean":
@@ -269,21 +274,10 @@ def multiclass_generalized_dice_loss(
     both, false, missed = (
         jnp.sum(jnp.broadcast_to(weights, sums.shape) * sums) for sums in overlap
     )
-    return _fraction((false + missed) / 2, both + smooth)
+    return fraction((false + missed) / 2, both + smooth)
 
 
-# ------------------------------------------------------------------ overlap
-
-
-class _Overlap(NamedTuple):
-    """How prediction and target overlap, summed over pixels: `[..., classes]`."""
-
-    intersection: Array
-    """Σ p t."""
-    false: Array
-    """Σ p (1 - t)."""
-    missed: Array
-    """Σ (1 - p) t."""
+# ------------------------------------------------------------------ what they share
 
 
 def _pixels(check: Check, axis: Axis, ndim: int, classes: bool) -> tuple[int, ...]:
@@ -302,146 +296,9 @@ def _pixels(check: Check, axis: Axis, ndim: int, classes: bool) -> tuple[int, ..
     return axes
 
 
-def _overlap(
-    check: Check,
-    predictions: Array,
-    targets: Array,
-    logits: bool,
-    axes: tuple[int, ...],
-    where: Input | None,
-) -> tuple[_Overlap, Array]:
-    """The overlap of logits or probabilities with targets; and the classes' frequency.
-
-    The frequency is the sum of the targets over the whole batch, `[classes]`.
-    """
-    check.static(apply_softmax=logits)
-    check.same_shape(predictions=predictions, targets=targets)
-    given = predictions.dtype
-    keep, _ = check.where(where, loss=predictions.shape[:-1])
-    x, present = computing(predictions, targets)
-    absent = 1 - present
-    if keep is not None:
-        keep = keep[..., None]
-        x, present, absent = (jnp.where(keep, a, 0) for a in (x, present, absent))
-    if not logits:
-        x = _checked(check, x, given, keep)
-    frequency = jnp.sum(present, axis=tuple(range(present.ndim - 1)))
-    binary = x.shape[-1] == 1
-    if binary:
-        # XLA's reductions on CPU are slow before an axis of size 1.
-        x, present, absent = x[..., 0], present[..., 0], absent[..., 0]
-    if not logits:
-        p, rest = x, 1 - x
-    else:
-        p, rest = _binary(x) if binary else _softmax(x)
-    # A target outside [0, 1] is none: its class has no loss.
-    excess = jnp.sum(jnp.maximum(present * present - present, 0), axis=axes)
-    sums = _Overlap(
-        intersection=jnp.sum(p * present, axis=axes),
-        false=jnp.sum(p * absent, axis=axes) + jnp.where(excess == 0, 0, jnp.nan),
-        missed=jnp.sum(rest * present, axis=axes),
-    )
-    if binary:
-        sums = _Overlap(*(each[..., None] for each in sums))
-    return sums, frequency
-
-
-@jax.custom_jvp
-def _binary(x: Array) -> tuple[Array, Array]:
-    """σ(x) and 1 - σ(x) = σ(-x), each accurate where it is small."""
-    return 1 / (1 + jnp.exp(-x)), 1 / (1 + jnp.exp(x))
-
-
-@_binary.defjvp
-def _(primals, tangents):
-    (x,), (dx,) = primals, tangents
-    p, rest = _binary(x)
-    dp = p * rest * dx
-    return (p, rest), (dp, -dp)
-
-
-@jax.custom_jvp
-def _softmax(x: Array) -> tuple[Array, Array]:
-    """p and 1 - p of every class, each accurate where it is small."""
-    # An infinite logit takes the pixel: as the largest float, which no other reaches.
-    x = jnp.minimum(x, jnp.finfo(x.dtype).max)
-    e = jnp.exp(x - jnp.max(x, axis=-1, keepdims=True))
-    p = e / jnp.sum(e, axis=-1, keepdims=True)
-    # 1 - p_j is what the maximum leaves, r, and what p_j leaves of the maximum: of
-    # two terms that are not negative, the first a sum over all classes but one.
-    peak = jnp.max(p, axis=-1, keepdims=True)
-    below = jnp.sign(peak - p)
-    maxima = x.shape[-1] - jnp.sum(below, axis=-1, keepdims=True)
-    rest = jnp.sum(p * below, axis=-1, keepdims=True) + peak * (maxima - 1)
-    return p, rest + (peak - p)
-
-
-@_softmax.defjvp
-def _(primals, tangents):
-    # dp_j = p_j (dx_j - Σ_k p_k dx_k). For a class d that holds more than half, dx is
-    # taken relative to dx_d, and dp_d is minus the sum of the others. The transpose
-    # does the same in the opposite order, so that neither direction cancels.
-    (x,), (dx,) = primals, tangents
-    p, rest = _softmax(x)
-    dominant = p > 0.5
-
-    def dominated(v: Array) -> Array:
-        return jnp.where(dominant, 0, v)
-
-    dx_dominant = jnp.sum(jnp.where(dominant, dx, 0), axis=-1, keepdims=True)
-    dx = dominated(dx - dx_dominant)
-    dp = p * (dx - jnp.sum(p * dx, axis=-1, keepdims=True))
-    others = jnp.sum(dominated(dp), axis=-1, keepdims=True)
-    dp = jnp.where(dominant, -others, dp)
-    return (p, rest), (dp, -dp)
-
-
-def _checked(check: Check, p: Array, given: jnp.dtype, keep: Array | None) -> Array:
-    """Probabilities: checked now if their values are known, else NaN if invalid."""
-    slack = max(1e-5, float(jnp.finfo(given).eps))
-    inside = (p >= -slack) & (p <= 1 + slack)
-    if not isinstance(p, jax.core.Tracer):
-        totals = jnp.sum(p, axis=-1, keepdims=True)
-        good = jnp.all(inside, axis=-1, keepdims=True)
-        if p.shape[-1] > 1:
-            good &= jnp.abs(totals - 1) <= slack
-        if keep is not None:
-            good |= ~keep
-        good |= jnp.any(jnp.isnan(p), axis=-1, keepdims=True)
-        if not good.all():
-            raise check.value_error(
-                "predictions",
-                "valid probability distributions over the last axis",
-                f"from {p.min():.6g} to {p.max():.6g}, with sums from "
-                f"{totals.min():.6f} to {totals.max():.6f}",
-                "Leave the logits to the loss, or normalise them.",
-            )
-    return jnp.where(inside, p, jnp.nan)
-
-
-# ------------------------------------------------------------------ loss
-
-
-@jax.custom_jvp
-def _fraction(part: Array, rest: Array) -> Array:
-    """part / (part + rest), and 0 where both are 0."""
-    whole = part + rest
-    return jnp.where(whole == 0, 0, part / jnp.where(whole == 0, 1, whole))
-
-
-@_fraction.defjvp
-def _(primals, tangents):
-    # d(e / (e + r)) = (r de - e dr) / (e + r)²: no difference of nearly equal parts.
-    (part, rest), (dpart, drest) = primals, tangents
-    whole = part + rest
-    fraction = _fraction(part, rest)
-    numerator = _fraction(rest, part) * dpart - fraction * drest
-    return fraction, numerator / jnp.where(whole == 0, 1, whole)
-
-
 def _dice(
     check: Check,
-    overlap: _Overlap,
+    overlap: Overlap,
     class_weights: Input | None,
     smooth: Number,
     alpha: Number,
@@ -458,7 +315,7 @@ def _dice(
         for name, value in (("smooth", smooth), ("alpha", alpha), ("beta", beta))
     )
     errors = alpha * overlap.false + beta * overlap.missed
-    loss = _fraction(errors, overlap.intersection + smooth)
+    loss = fraction(errors, overlap.intersection + smooth)
     weights = check.class_weights(class_weights, like.shape[-1], like.dtype)
     if weights is not None:
         loss = loss * jnp.broadcast_to(weights, loss.shape)

@@ -109,14 +109,4 @@ CASES = [
         event=(0, 0),
         scales=LOGIT_SCALES,
     ),
-    Case(
-        name="sigmoid_binary_cross_entropy",
-        variant="base",
-        options={"base": 2},
-        inputs=hard,
-        formula=lambda x, y: cross_entropy(x, y) / mp.log(2),
-        gradient=lambda x, y: slope(x, y) / mp.log(2),
-        event=(0, 0),
-        scales=LOGIT_SCALES,
-    ),
 ]

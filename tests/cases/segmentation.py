@@ -160,6 +160,8 @@ def rounding(gradient):
 TVERSKY = {"smooth": 0.25, "alpha": 0.75, "beta": 0.125}
 
 
+# Every example is a batch of its own: `where` keeps pixels and `reduction` is one over
+# classes here, so the laws about examples do not apply.
 CASES = [
     Case(
         name="dice_loss",
@@ -168,8 +170,9 @@ CASES = [
         formula=mean_dice,
         gradient=mean_dice_gradient,
         event=(2, 2),
+        vmapped=True,
         floor=rounding(mean_dice_gradient),
-        optax=optax.losses.dice_loss,
+        optax=lambda x, t: optax.losses.dice_loss(x[None], t[None])[0],
     ),
     Case(
         name="dice_loss",
@@ -181,12 +184,13 @@ CASES = [
             x, t, CLASS_WEIGHTS, **numbers(TVERSKY)
         ),
         event=(2, 2),
+        vmapped=True,
         floor=rounding(
             lambda x, t: mean_dice_gradient(x, t, CLASS_WEIGHTS, **numbers(TVERSKY))
         ),
         optax=lambda x, t: optax.losses.dice_loss(
-            x, t, class_weights=CLASS_WEIGHTS.astype(np.float32), **TVERSKY
-        ),
+            x[None], t[None], class_weights=CLASS_WEIGHTS.astype(np.float32), **TVERSKY
+        )[0],
     ),
     Case(
         name="dice_loss",
@@ -204,6 +208,7 @@ CASES = [
             dice_slope(softmax_rows(x), t, smooth=0) * np.array([0, 1, 1]),
         ),
         event=(2, 2),
+        vmapped=True,
         floor=rounding(
             lambda x, t: through_softmax(
                 softmax_rows(x),
@@ -211,8 +216,8 @@ CASES = [
             )
         ),
         optax=lambda x, t: optax.losses.dice_loss(
-            x, t, smooth=0.0, reduction="none", ignore_background=True
-        ),
+            x[None], t[None], smooth=0.0, reduction="none", ignore_background=True
+        )[0],
     ),
     Case(
         name="binary_dice_loss",
@@ -221,8 +226,9 @@ CASES = [
         formula=binary_dice,
         gradient=binary_dice_gradient,
         event=(1, 1),
+        vmapped=True,
         scales=LOGIT_SCALES,
-        optax=optax.losses.binary_dice_loss,
+        optax=lambda x, t: optax.losses.binary_dice_loss(x[None], t[None])[0],
     ),
     Case(
         name="binary_dice_loss",
@@ -232,6 +238,7 @@ CASES = [
         formula=dice,
         gradient=dice_slope,
         event=(1, 1),
+        vmapped=True,
         scales=("unit",),
     ),
     Case(
