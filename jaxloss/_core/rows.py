@@ -17,6 +17,7 @@ Every function takes the axis of the classes and keeps it with size 1 when it re
 """
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -34,10 +35,16 @@ def _peak(x: Array, axis: int) -> Array:
     return jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf)
 
 
+def _bounded(peak: Array) -> Array:
+    """An infinite peak as the largest float: differences to it exist."""
+    largest = jnp.finfo(peak.dtype).max
+    # Not `clip`: XLA on CPU would not fuse it (see `_along`).
+    return -jnp.maximum(-jnp.maximum(peak, -largest), -largest)
+
+
 def _relative_exp(x: Array, peak: Array) -> Array:
     """e^{x - peak}, also where the peak is infinite: 1 at +inf, 0 at -inf."""
-    limit = jnp.finfo(x.dtype).max
-    return jnp.exp(jnp.minimum(x - jnp.clip(peak, -limit, limit), 0))
+    return jnp.exp(jnp.minimum(x - _bounded(peak), 0))
 
 
 def _scale(peak: Array, total: Array) -> Array:
@@ -50,6 +57,76 @@ def take(x: Array, index: Array, axis: int) -> Array:
     """`x` at one index of the axis for each row; the index has size 1 there."""
     index = jnp.clip(index, 0, x.shape[axis] - 1)
     return jnp.take_along_axis(x, index, axis=axis, mode="promise_in_bounds")
+
+
+# ------------------------------------------------------------------ along a row
+
+# XLA on CPU hands a reduction to a library, along with the arithmetic before it that
+# nothing else uses. A comparison or a selection is not taken along: its result, as
+# large as the logits, goes through memory (the time of the soft cross entropy doubled
+# in float32 on 4096 x 1000, and there were three arrays of temporaries). So the masks
+# below are arithmetic, and what has the size of the logits is not shared: a barrier
+# keeps two reductions from computing a difference, or spreading a constant, only once.
+# On other platforms nothing of this costs or gains.
+
+_LONG, _PIECE = 4096, 2048
+
+
+def _pieces(size: int) -> int:
+    """Into how many equal pieces a row is cut: 1 for a short or an indivisible one."""
+    if size <= _LONG:
+        return 1
+    pieces = next(k for k in range(-(-size // _PIECE), size + 1) if size % k == 0)
+    return pieces if size // pieces > 1 else 1
+
+
+def _along(
+    reduce: Callable[..., Array],
+    axis: int,
+    term: Callable[..., Array],
+    wide: Sequence[Array],
+    narrow: Sequence[Array] = (),
+    *,
+    label: Array | None = None,
+) -> Array:
+    """Reduces term(*wide, *narrow) along the axis, which has size 1 in `narrow`.
+
+    With a label, the term is also given |j - y|: 0 at the label, at least 1 elsewhere.
+    """
+    shape = jnp.broadcast_shapes(*(a.shape for a in wide))
+    axis %= len(shape)
+    pieces = _pieces(shape[axis])
+    length = shape[axis] // pieces
+    narrow = jax.lax.optimization_barrier(tuple(narrow))
+    if label is not None:
+        label = label.astype(wide[0].dtype)
+
+    def whole(wide, narrow, label, axis=axis):
+        if label is not None:
+            j = jax.lax.broadcasted_iota(label.dtype, wide[0].shape, axis)
+            narrow = *narrow, jnp.abs(j - label)
+        return reduce(term(*wide, *narrow), axis)
+
+    def in_pieces(wide, narrow, label):
+        def repeat(a, shift=0):
+            a = jnp.broadcast_to(a, (*shape[:-1], pieces))
+            return (a - shift).reshape(-1, 1)
+
+        wide = [jnp.broadcast_to(a, shape).reshape(-1, length) for a in wide]
+        if label is not None:
+            label = repeat(label, length * jnp.arange(pieces, dtype=label.dtype))
+        parts = whole(wide, [repeat(a) for a in narrow], label, axis=1)
+        return reduce(parts.reshape(*shape[:-1], pieces), axis)
+
+    if pieces == 1 or axis != len(shape) - 1:
+        return whole(wide, narrow, label)
+    # The library's buffers hold whole rows. Those of long rows come from the operating
+    # system each time, which costs more than the arithmetic: in pieces it is 2 to 5
+    # times faster. Elsewhere there are no buffers, and the row may be spread over
+    # devices, where cutting it would move it.
+    return jax.lax.platform_dependent(
+        tuple(wide), narrow, label, cpu=in_pieces, default=whole
+    )
 
 
 # ------------------------------------------------------------------ with a label
@@ -66,14 +143,13 @@ class LabelSoftmax(NamedTuple):
     """1 - p_y, without cancellation."""
 
 
-def _label_row(x: Array, label: Array, axis: int) -> tuple[Array, LabelSoftmax]:
-    """The negative log-likelihood of the label, and the softmax split at it."""
-    peak = _peak(x, axis)
-    hit = jax.lax.broadcasted_iota(label.dtype, x.shape, axis) == label
-    others = jnp.where(hit, 0, _relative_exp(x, peak))
-    rest = _sum(others, axis)
+def _at_label(
+    x: Array, label: Array, axis: int, peak: Array, rest: Array
+) -> tuple[Array, Array, Array]:
+    """The negative log-likelihood, e^-gap and the scale, from the row's statistic."""
     at_label = take(x, label, axis)
-    gap = jnp.where(at_label == peak, 0, peak - at_label)
+    at_peak = at_label == peak
+    gap = jnp.where(at_peak, 0, peak - jnp.where(at_peak, 0, at_label))
     own = jnp.exp(-gap)
     total = rest + own
     # Two infinite peaks, or a label out of range, poison the row through `scale`.
@@ -82,23 +158,34 @@ def _label_row(x: Array, label: Array, axis: int) -> tuple[Array, LabelSoftmax]:
     loss = jnp.where(gap > 0, gap + jnp.log(total), jnp.log1p(rest))
     loss = jnp.where(peak == -jnp.inf, jnp.inf, loss)
     loss = jnp.where(jnp.isnan(scale) & (loss != jnp.inf) | ~exists, jnp.nan, loss)
-    return loss, LabelSoftmax(others * scale, own * scale, rest * scale)
+    return loss, own, scale
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def label_softmax(x: Array, label: Array, axis: int) -> LabelSoftmax:
-    """The softmax split at a label: exact p_j for the others, p_y and 1 - p_y."""
-    return _label_row(x, label, axis)[1]
+def _label_row(x: Array, label: Array, axis: int) -> tuple[Array, LabelSoftmax]:
+    """The negative log-likelihood of the label, and the softmax split at it."""
+    # One array of exponentials serves the sum and the probabilities; that it exists
+    # anyway makes a mask by selection the right one here, unlike in `label_nll`.
+    peak = _peak(x, axis)
+    hit = jax.lax.broadcasted_iota(label.dtype, x.shape, axis % x.ndim) == label
+    others = jnp.where(hit, 0, _relative_exp(x, peak))
+    rest = _sum(others, axis)
+    loss, own, scale = _at_label(x, label, axis, peak, rest)
+    return loss, LabelSoftmax(others * scale, own * scale, rest * scale)
 
 
-@label_softmax.defjvp
+@_label_row.defjvp
 def _(axis, primals, tangents):
+    # d(-log p_y) = Σ_{j≠y} p_j dx_j - (1 - p_y) dx_y. The label's share is a gather,
+    # because its transpose is a scatter into the buffer of the others' share.
+    #
     # dp_j = p_j (dx_j - Σ_k p_k dx_k). The bracket is a mean of differences
     # dx_j - dx_k; where one class holds most of the mass, they are taken relative to
     # its dx, so that its own bracket is a sum over the others and does not cancel.
     (x, label), (dx, _) = primals, tangents
-    p = label_softmax(x, label, axis)
+    loss, p = _label_row(x, label, axis)
     dx_label = take(dx, label, axis)
+    dloss = _sum(p.others * dx, axis) - p.complement * dx_label
     largest = jnp.argmax(p.others, axis=axis, keepdims=True)
     reference = jnp.where(
         take(p.others, largest, axis) > 0.5, take(dx, largest, axis), 0
@@ -107,34 +194,64 @@ def _(axis, primals, tangents):
     dx, dx_label = dx - reference, dx_label - reference
     mean = _sum(p.others * dx, axis) + p.label * dx_label
     dlabel = p.label * (dx_label - mean)
-    return p, LabelSoftmax(p.others * (dx - mean), dlabel, -dlabel)
+    dp = LabelSoftmax(p.others * (dx - mean), dlabel, -dlabel)
+    return (loss, p), (dloss, dp)
+
+
+def label_softmax(x: Array, label: Array, axis: int) -> LabelSoftmax:
+    """The softmax split at a label: exact p_j for the others, p_y and 1 - p_y."""
+    return _label_row(x, label, axis)[1]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def label_nll(x: Array, label: Array, axis: int) -> Array:
     """-log p_y: the softmax cross entropy with an integer label."""
-    return _label_row(x, label, axis)[0]
+    peak = _peak(x, axis)
+
+    def others(x, bounded, distance):
+        # e^{x_j - m} <= 1 <= |j - y| for all but the label: the smaller leaves it out.
+        return jnp.minimum(jnp.exp(x - bounded), distance)
+
+    rest = _along(_sum, axis, others, (x,), (_bounded(peak),), label=label)
+    return _at_label(x, label, axis, peak, rest)[0]
 
 
 @label_nll.defjvp
 def _(axis, primals, tangents):
-    # d(-log p_y) = Σ_{j≠y} p_j dx_j - (1 - p_y) dx_y. The label's share is a gather,
-    # because its transpose is a scatter into the buffer of the others' share.
     (x, label), (dx, _) = primals, tangents
-    p = label_softmax(x, label, axis)
-    dloss = _sum(p.others * dx, axis) - p.complement * take(dx, label, axis)
-    return label_nll(x, label, axis), dloss
+    return jax.jvp(lambda x: _label_row(x, label, axis)[0], (x,), (dx,))
 
 
 # ------------------------------------------------------------------ without a label
 
 
+def _below(x: Array, bounded: Array, zero: Array) -> Array:
+    """e^{x_j - m} below the maximum, 0 at it."""
+    # m - x_j rounded up is 0 at the maximum, and elsewhere at least 1 and e^{x_j - m}.
+    drop = jnp.maximum(bounded - x, zero)
+    return jnp.minimum(jnp.exp(-drop), jnp.ceil(drop))
+
+
+def _is_below(x: Array, bounded: Array, zero: Array, one: Array) -> Array:
+    """1 below the maximum, 0 at it."""
+    return jnp.minimum(jnp.ceil(jnp.maximum(bounded - x, zero)), one)
+
+
+def _statistic(x: Array, axis: int) -> tuple[Array, Array]:
+    """(m, r), infinite peaks counted like finite ones."""
+    peak = _along(_peak, axis, lambda x: x, (x,))
+    zero = jnp.zeros_like(peak)
+    narrow = (_bounded(peak), zero)
+    below = _along(_sum, axis, _below, (x,), narrow)
+    # After the first sum, so that the barriers of the two differ.
+    narrow, below = jax.lax.optimization_barrier(((*narrow, zero + 1), below))
+    ties = x.shape[axis] - 1 - _along(_sum, axis, _is_below, (x,), narrow)
+    return peak, below + jnp.maximum(ties, 0)
+
+
 def _row(x: Array, axis: int) -> tuple[Array, Array]:
     """The statistic (m, r)."""
-    peak = _peak(x, axis)
-    below = _sum(jnp.where(x < peak, _relative_exp(x, peak), 0), axis)
-    maxima = _sum((x == peak).astype(x.dtype), axis)
-    rest = below + jnp.maximum(maxima - 1, 0)
+    peak, rest = _statistic(x, axis)
     return peak, jnp.where(jnp.isnan(_scale(peak, 1 + rest)), jnp.nan, rest)
 
 
@@ -188,7 +305,7 @@ def _(axis, primals, tangents):
 def nll(x: Array, axis: int) -> Array:
     """-log p_j for every entry, as (m - x_j) + log1p(r), both terms non-negative."""
     peak, rest = _row(x, axis)
-    return _below(x, peak) + jnp.log1p(rest)
+    return _distance(x, peak) + jnp.log1p(rest)
 
 
 @nll.defjvp
@@ -200,21 +317,40 @@ def _(axis, primals, tangents):
     return nll(x, axis), _sum(p * dx, axis) - dx
 
 
-def _below(x: Array, peak: Array) -> Array:
+def _distance(x: Array, peak: Array) -> Array:
     """m - x_j, 0 at an infinite peak itself; inf at a class that is not there."""
     finite = jnp.maximum(peak, -jnp.finfo(x.dtype).max)
     return jnp.where(x == finite, 0, finite - x)
 
 
+def _share(
+    x: Array, t: Array, bounded: Array, level: Array, zero: Array, one: Array
+) -> Array:
+    """t_j (m - x_j + log1p(r)), with 0 · inf = 0."""
+    # The limit is finite for t = 0, and infinite for every other t.
+    largest = jnp.finfo(x.dtype).max
+    limit = largest * (one + jnp.abs(t) * largest)
+    return t * (jnp.minimum(jnp.maximum(bounded - x, zero), limit) + level)
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def soft_nll(x: Array, targets: Array, axis: int) -> Array:
-    """-Σ t_j log p_j = (Σt) log1p(r) + Σ t_j (m - x_j), with 0 · inf = 0."""
-    peak, rest = _row(x, axis)
-    distance = jnp.where(targets == 0, 0, _below(x, peak))
-    mass = _sum(targets, axis)
-    loss = mass * jnp.log1p(rest) + _sum(targets * distance, axis)
-    # A row without classes: nothing to explain the mass with.
-    return jnp.where(peak == -jnp.inf, jnp.where(mass == 0, 0, jnp.inf), loss)
+    """-Σ t_j log p_j = Σ t_j (m - x_j + log1p(r)), with 0 · inf = 0."""
+    # Arithmetic to the end, so that XLA on CPU may do all of it in one pass over short
+    # rows. `beyond` is inf at an infinite peak, else 0. Two such peaks (r >= 1) take
+    # the logarithm of a negative number, NaN; next to one, every other class is
+    # infinitely far.
+    peak, rest = _statistic(x, axis)
+    beyond = jnp.maximum(peak - jnp.finfo(x.dtype).max, 0)
+    level = jnp.log1p(rest - 3 * jnp.minimum(beyond, jnp.floor(rest)))
+    zero = jnp.zeros_like(peak)
+    narrow = (_bounded(peak), level, zero, zero + 1)
+    loss = _along(_sum, axis, _share, (x, targets), narrow)
+    return loss * (1 + _bounded(beyond))
+
+
+def _mass_below(x: Array, t: Array, bounded: Array, zero: Array, one: Array) -> Array:
+    return t * _is_below(x, bounded, zero, one)
 
 
 def _soft_nll_jvp(axis, primals, tangents):
@@ -222,20 +358,29 @@ def _soft_nll_jvp(axis, primals, tangents):
     # (Σ_{k≠j} t_k) p_j - t_j (1 - p_j), each factor a sum without cancellation.
     # dL/dt_j = -log p_j.
     (x, targets), (dx, dtargets) = primals, tangents
-    dloss = jnp.zeros_like(_sum(x, axis))
+    loss = soft_nll(x, targets, axis)
+    dloss = jnp.zeros_like(loss)
     if not isinstance(dx, SymbolicZero):
+        fixed = jax.lax.stop_gradient(x)
+        peak = _along(_peak, axis, lambda x: x, (fixed,))
+        zero = jnp.zeros_like(peak)
+        narrow = (_bounded(peak), zero, zero + 1)
+        below = _along(_sum, axis, _mass_below, (fixed, targets), narrow)
+        # A row without classes has no gradient. (And a selection keeps XLA on CPU from
+        # spreading the sums over arrays of the logits' size.)
+        absent = peak == -jnp.inf
+        below = jnp.where(absent, 0, below)
+        mass = jnp.where(absent, 0, _sum(targets, axis))
         p, complement = softmax(x, axis)
         dominant = p > 0.5
-        rest = _sum(jnp.where(dominant, 0, targets), axis)
-        mass = _sum(targets, axis)
-        there = (_peak(jax.lax.stop_gradient(x), axis) != -jnp.inf).astype(x.dtype)
-        gradient = jnp.where(dominant, rest, mass) * p - targets * jnp.where(
+        there = 1 - absent.astype(x.dtype)
+        gradient = jnp.where(dominant, below, mass) * p - targets * jnp.where(
             dominant, complement, there
         )
         dloss += _sum(gradient * dx, axis)
     if not isinstance(dtargets, SymbolicZero):
         dloss += _sum(nll(x, axis) * dtargets, axis)
-    return soft_nll(x, targets, axis), dloss
+    return loss, dloss
 
 
 soft_nll.defjvp(_soft_nll_jvp, symbolic_zeros=True)
