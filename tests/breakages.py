@@ -32,8 +32,184 @@ class Breakage:
 
 LAWS = "tests/test_laws.py tests/test_accuracy.py"
 INTEGER = f"{LAWS} tests/test_softmax.py -k integer"
+SOFT = f"{LAWS} tests/test_softmax.py -k softmax_cross_entropy"
 
-BREAKAGES: list[Breakage] = []
+BREAKAGES: list[Breakage] = [
+    # Reduction, masks, weights.
+    Breakage(
+        "the mean divides by the number of examples, not by their weights",
+        "_core/reduce.py",
+        "normalizer = normalizer * weights",
+        "normalizer = normalizer * jnp.ones_like(weights)",
+        f"{LAWS} -k huber",
+    ),
+    Breakage(
+        "a masked example counts in the mean",
+        "_core/reduce.py",
+        "normalizer = jnp.where(where, normalizer, 0)",
+        "normalizer = normalizer + jnp.where(where, 0, 0).astype(loss.dtype)",
+        f"{LAWS} -k huber",
+    ),
+    Breakage(
+        "a mask selects the loss, but not the input before it",
+        "_core/inputs.py",
+        "predictions = jnp.where(keep, predictions, 0)",
+        "predictions = jnp.asarray(predictions)",
+        f"{LAWS} -k huber",
+    ),
+    Breakage(
+        "a masked row keeps its logits",
+        "_core/inputs.py",
+        "predictions=jnp.where(kept, self.predictions, 0)",
+        "predictions=jnp.asarray(self.predictions)",
+        INTEGER,
+    ),
+    Breakage(
+        "removed classes stay in the rows",
+        "_core/inputs.py",
+        "jnp.where(entries, array, fill)",
+        "jnp.where(entries, array, array)",
+        SOFT,
+    ),
+    Breakage(
+        "an empty mean is 0 / 0",
+        "_core/reduce.py",
+        "return total / jnp.where(count == 0, 1, count)",
+        "return total / count",
+        f"{LAWS} -k huber",
+    ),
+    Breakage(
+        "0 times an infinite loss is NaN",
+        "_core/numerics.py",
+        "return weight * jnp.where(vanishes, 0, value)",
+        "return weight * value + 0 * vanishes.astype(value.dtype)",
+        "tests/test_binary.py tests/test_softmax.py tests/test_focal.py "
+        "tests/test_ranking.py tests/test_regression.py",
+    ),
+    # Dtypes.
+    Breakage(
+        "half precision is computed in half precision",
+        "_core/validate.py",
+        "dtype = jnp.float64 if wide else jnp.float32",
+        "dtype = jnp.float64 if wide else arrays[0].dtype",
+        f"{LAWS} -k huber",
+    ),
+    Breakage(
+        "float64 is computed in float32",
+        "_core/validate.py",
+        "dtype = jnp.float64 if wide else jnp.float32",
+        "dtype = jnp.float32 if wide else jnp.float32",
+        f"{LAWS} -k huber",
+    ),
+    # Checks.
+    Breakage(
+        "shapes are not compared",
+        "_core/validate.py",
+        "if array.shape != reference.shape:",
+        "if array.ndim != array.ndim:",
+        f"{LAWS} -k huber",
+    ),
+    Breakage(
+        "any reduction is accepted",
+        "_core/validate.py",
+        "if not any(value is choice or value == choice for choice in choices):",
+        "if not choices:",
+        f"{LAWS} -k huber",
+    ),
+    # The softmax family.
+    Breakage(
+        "the base multiplies",
+        "_core/numerics.py",
+        "loss / math.log(base)",
+        "loss * math.log(base)",
+        f"{LAWS} -k softmax_cross_entropy_with",
+    ),
+    Breakage(
+        "ignored labels are trained on",
+        "_core/labels.py",
+        "x = x.drop(y != ignore_index)",
+        "x = x.drop(y == y)",
+        INTEGER,
+    ),
+    Breakage(
+        "an offset goes through the temperature",
+        "_losses/softmax.py",
+        "return (z - peak) / scale, peak / scale",
+        "return z / scale, jnp.zeros_like(peak)",
+        INTEGER,
+    ),
+    Breakage(
+        "smoothing spreads over removed classes",
+        "_losses/softmax.py",
+        "uniform = kept / jnp.maximum(jnp.sum(kept, axis=x.axis, keepdims=True), 1)",
+        "uniform = jnp.full_like(kept, 1 / x.classes)",
+        SOFT,
+    ),
+    Breakage(
+        "class weights stay out of the denominator",
+        "_losses/softmax.py",
+        "normalizer=None if label_weight is None else",
+        "normalizer=None if True else",
+        SOFT,
+    ),
+    Breakage(
+        "1 - p by subtraction in the second derivative of the sigmoid",
+        "_core/numerics.py",
+        "return sigmoid(x), sigmoid(x) * sigmoid(-x) * dx",
+        "return sigmoid(x), sigmoid(x) * (1 - sigmoid(x)) * dx",
+        f"{LAWS} tests/test_binary.py tests/test_focal.py -k sigmoid or focal",
+    ),
+    Breakage(
+        "1 - tanh² by subtraction",
+        "_core/numerics.py",
+        "return tanh(x), sech_squared(x) * dx",
+        "return tanh(x), (1 - tanh(x) ** 2) * dx",
+        f"{LAWS} -k log_cosh",
+    ),
+    Breakage(
+        "PolyLoss forgets its term",
+        "_losses/poly.py",
+        "loss + epsilon * missing",
+        "loss + 0 * epsilon * missing",
+        f"{LAWS} -k poly",
+    ),
+    # Other formulas and derivatives.
+    Breakage(
+        "Huber's derivative is not clipped",
+        "_losses/regression.py",
+        "dloss += _clipped(e, delta) * de",
+        "dloss += e * de",
+        f"{LAWS} -k huber",
+    ),
+    Breakage(
+        "half a coefficient of log cosh",
+        "_losses/regression.py",
+        "_TANGENT = (1, 2, 16,",
+        "_TANGENT = (1, 2, 8,",
+        f"{LAWS} -k log_cosh",
+    ),
+    Breakage(
+        "an example is its own positive",
+        "_losses/self_supervised.py",
+        "positive = same & ~jnp.eye(y.size, dtype=bool)",
+        "positive = same & jnp.ones((y.size, y.size), dtype=bool)",
+        f"{LAWS} -k ntxent",
+    ),
+    Breakage(
+        "the gradient of KL with the wrong sign",
+        "_core/relative_entropy.py",
+        "slope = jnp.where(jnp.isnan(log_p) | ~(t >= 0), jnp.nan, -t)",
+        "slope = jnp.where(jnp.isnan(log_p) | ~(t >= 0), jnp.nan, t)",
+        f"{LAWS} -k kl_divergence",
+    ),
+    Breakage(
+        "a label may follow itself without a blank",
+        "_core/alignments.py",
+        "return self.last == self.next",
+        "return self.last != self.last",
+        f"{LAWS} -k ctc_loss",
+    ),
+]
 
 
 def noticed(breakage: Breakage) -> tuple[bool, str]:

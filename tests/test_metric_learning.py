@@ -108,6 +108,15 @@ def test_w47_squares_do_not_overflow(size):
     chex.assert_tree_all_finite(gradients(a, p, n))
 
 
+def test_differences_far_below_eps_still_count():
+    a, n = jnp.zeros((2, 4), jnp.float32)
+    p = f32(2e-5, -2e-5, 2e-5, 2e-5)
+    loss = triplet_margin_loss(a, p, n, margin=0.0)
+    square = np.sum(np.square(np.asarray(p, np.float64)))
+    # Each distance is about 1e-3, rounded to 1e-10.
+    np.testing.assert_allclose(loss, np.sqrt(square + 1e-6) - 1e-3, atol=3e-10)
+
+
 @pytest.mark.parametrize("size", [1e-30, 1e36])
 def test_w47_without_eps_any_size_will_do(size):
     a, p, n = draw()
@@ -128,6 +137,15 @@ def test_w47_half_precision():
     loss = triplet_margin_loss(a, -a, a)
     assert loss.dtype == jnp.float32
     np.testing.assert_allclose(loss, 601 - 1e-3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3, math.inf])
+def test_far_enough_is_no_loss(degree):
+    a, p, n = f32(0, 0), f32(0.5, 0), f32(4, -3)
+    assert triplet_margin_loss(a, p, n, norm_degree=degree) == 0
+    chex.assert_trees_all_equal(
+        gradients(a, p, n, norm_degree=degree), (0 * a, 0 * a, 0 * a)
+    )
 
 
 def test_infinitely_far():

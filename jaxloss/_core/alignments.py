@@ -47,7 +47,10 @@ class States(NamedTuple):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def nll(blank_id: int, logits: Array, sequences: Sequences) -> Array:
-    """-log P, [batch], of logits [batch, frames, classes]; inf if no path spells it."""
+    """-log P, [batch], of logits [batch, frames, classes]; inf if no path spells it.
+
+    The logits of skipped frames are finite.
+    """
     frames = _frames(blank_id, logits, sequences)
     end, _ = _read(frames, lambda *_: None)
     return _loss(frames, end)
@@ -75,7 +78,7 @@ class _Frames(NamedTuple):
     """What the lattice sees of a batch."""
 
     logits: Array
-    """[batch, frames, classes], zeros in the frames that are not there."""
+    """[batch, frames, classes]."""
     log_p: Array
     """[frames, batch, labels + 1]: of the labels; at 0, of the blank."""
     skipped: Array
@@ -121,7 +124,6 @@ def _frames(blank_id: int, logits: Array, sequences: Sequences) -> _Frames:
     skipped, labels, length = sequences
     none = jnp.full_like(length, logits.shape[-1])
     classes = jnp.concatenate([jnp.full_like(length, blank_id), labels], axis=1)
-    logits = jnp.where(skipped[..., None], 0, logits)
     log_p = -rows.take(rows.nll(logits, -1), classes[:, None], -1)
     # What is behind the last label is not there.
     log_p = jnp.where((classes == none)[:, None], -jnp.inf, log_p)

@@ -96,10 +96,9 @@ def rows(
     check: Check,
     axis: Axis,
     where: Input | None,
-    /,
-    *,
     removed: float = 0.0,
     removed_target: float = 0.0,
+    /,
     **arguments: Input,
 ) -> Rows:
     """The model's output, and targets of its shape if there are any, by name.

@@ -33,7 +33,7 @@ def labelled_rows(
     whose label is `ignore_index`. A row that is dropped holds zeros and the label 0.
     """
     check.static(ignore_index=ignore_index)
-    x = inputs.rows(check, axis, where, removed=-jnp.inf, **scores)
+    x = inputs.rows(check, axis, where, -jnp.inf, **scores)
     y = check.labels("labels", labels)
     check.shape("labels", y, x.shape)
     # In a narrow or unsigned type neither the number of the classes nor a negative
@@ -66,7 +66,7 @@ def distributed_rows(
     the one-hot vector of `ignore_index` (zeros, for an index out of range).
     """
     check.static(ignore_index=ignore_index)
-    x = inputs.rows(check, axis, where, removed=-jnp.inf, **arguments)
+    x = inputs.rows(check, axis, where, -jnp.inf, **arguments)
     targets = x.require_targets()
     if x.entries is not None:
         given = inputs.rows(check, axis, None, **arguments).require_targets()

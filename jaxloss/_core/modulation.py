@@ -189,11 +189,9 @@ mixture_modulation.defjvp(_mixture_modulation_jvp, symbolic_zeros=True)
 
 @jax.custom_jvp
 def _mixture_share(x: Array, label: Array, other: Array) -> Array:
-    """label σ(-x) / (label σ(-x) + other σ(x)), also where both terms underflow."""
+    """label σ(-x) / (label σ(-x) + other σ(x)), and 0 where both terms underflow."""
     own, both, _ = _mixture(x, label, other)
-    return jnp.where(
-        both == 0, (x > 0).astype(x.dtype), own / jnp.where(both == 0, 1, both)
-    )
+    return own / jnp.where(both == 0, 1, both)
 
 
 def _mixture(x: Array, label: Array, other: Array) -> tuple[Array, Array, Array]:

@@ -108,13 +108,12 @@ def _along(
         return reduce(term(*wide, *narrow), axis)
 
     def in_pieces(wide, narrow, label):
-        def repeat(a, shift=0):
-            a = jnp.broadcast_to(a, (*shape[:-1], pieces))
-            return (a - shift).reshape(-1, 1)
+        def repeat(a):
+            return jnp.broadcast_to(a, (*shape[:-1], pieces)).reshape(-1, 1)
 
         wide = [jnp.broadcast_to(a, shape).reshape(-1, length) for a in wide]
         if label is not None:
-            label = repeat(label, length * jnp.arange(pieces, dtype=label.dtype))
+            label = repeat(label - length * jnp.arange(pieces, dtype=label.dtype))
         parts = whole(wide, [repeat(a) for a in narrow], label, axis=1)
         return reduce(parts.reshape(*shape[:-1], pieces), axis)
 

@@ -97,7 +97,7 @@ def kl_divergence(
         check,
         axis,
         where,
-        removed=-jnp.inf,
+        -jnp.inf,
         log_predictions=log_predictions,
         targets=targets,
     )
@@ -173,8 +173,8 @@ def kl_divergence_with_log_targets(
         check,
         axis,
         where,
-        removed=-jnp.inf,
-        removed_target=-jnp.inf,
+        -jnp.inf,
+        -jnp.inf,
         log_predictions=log_predictions,
         log_targets=log_targets,
     )
@@ -254,7 +254,7 @@ def generalized_kl_divergence(
         check,
         axis,
         where,
-        removed=-jnp.inf,
+        -jnp.inf,
         log_predictions=log_predictions,
         targets=targets,
     )

@@ -95,7 +95,7 @@ def ranking_softmax_loss(
                 repr(reduce_fn),
                 "Pass one of the two.",
             )
-    x = inputs.rows(check, axis, where, removed=-jnp.inf, logits=logits, labels=labels)
+    x = inputs.rows(check, axis, where, -jnp.inf, logits=logits, labels=labels)
     if x.entries is not None:
         x = x.drop(jnp.any(x.entries, axis=x.axis))
     targets = x.targets

@@ -197,7 +197,7 @@ class _Spelling(NamedTuple):
     """What to spell, and with which logits."""
 
     logits: Array
-    """In the dtype of computation."""
+    """In the dtype of computation, zeros in the frames that are not there."""
     sequences: alignments.Sequences
     """Dropped sequences have no frames and no labels."""
     blank_id: int
@@ -254,7 +254,7 @@ def _spelling(
     y, missing = (jnp.take_along_axis(a, order, axis=1) for a in (y, missing))
     valid = missing | ((y >= 0) & (y < classes) & (y != blank_id))
     y = jnp.where(valid & ~missing, y, jnp.zeros_like(y)).astype(jnp.int32)
-    (x,) = computing(x)
+    (x,) = computing(jnp.where(skipped[..., None], 0, x))
     return _Spelling(
         logits=x,
         sequences=alignments.Sequences(

@@ -252,7 +252,9 @@ def safe_softmax_cross_entropy(logits: Input, labels: Input) -> Array:
 
     Elsewhere: `optax.safe_softmax_cross_entropy`.
     """
-    return softmax_cross_entropy(logits, labels)
+    check = Check("safe_softmax_cross_entropy")
+    x, t = distributed_rows(check, -1, None, None, logits=logits, labels=labels)
+    return jnp.squeeze(rows.soft_nll(x.predictions, t, x.axis), x.axis)
 
 
 # ------------------------------------------------------------------ what they share
