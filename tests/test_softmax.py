@@ -269,6 +269,19 @@ def test_integer_and_one_hot_are_one_loss(dtype, options, reduction):
     )
 
 
+@both_forms
+@pytest.mark.parametrize("classes", [4097, 8191, 8192, 10_000])
+def test_long_rows(loss, classes):
+    """Rows that are summed in pieces, of every divisibility, confident ones too."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 3, classes)), jnp.float32)
+    y = jnp.asarray([[0, classes // 2, classes - 1], [5, classes // 3, 1]])
+    x = x.at[0, 1, classes // 2].add(40)
+    value = jax.jit(loss)(x, y)
+    for i in np.ndindex(2, 3):
+        np.testing.assert_allclose(value[i], exact(x[i], int(y[i])), rtol=1e-6)
+
+
 def test_labels_of_several_axes_are_flattened_in_order():
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(2, 3, 4, 5)), jnp.float32)

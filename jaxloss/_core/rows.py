@@ -113,7 +113,8 @@ def _along(
 
         wide = [jnp.broadcast_to(a, shape).reshape(-1, length) for a in wide]
         if label is not None:
-            label = repeat(label - length * jnp.arange(pieces, dtype=label.dtype))
+            start = jnp.arange(0, shape[-1], length, dtype=label.dtype)
+            label = repeat(label - start.reshape(*[1] * (len(shape) - 1), pieces))
         parts = whole(wide, [repeat(a) for a in narrow], label, axis=1)
         return reduce(parts.reshape(*shape[:-1], pieces), axis)
 
