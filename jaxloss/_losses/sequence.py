@@ -162,8 +162,9 @@ def ctc_loss_with_forward_probs(
       ...     jnp.array([[1, 2]]), jnp.zeros((1, 2)))
       >>> log_blank.shape, log_label.shape
       ((3, 1, 3), (3, 1, 2))
-      >>> print((64 * jnp.exp(log_blank[-1, 0])).round(3))  # paths: none, 1, 1 2
-      [1. 6. 5.]
+      >>> paths = 64 * jnp.exp(log_blank[-1, 0])  # that spell nothing; 1; 1, 2
+      >>> print(jnp.rint(paths).astype(int))
+      [1 6 5]
 
     References:
       Graves, Fernández, Gomez, Schmidhuber, *Connectionist Temporal Classification*,

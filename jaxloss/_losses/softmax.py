@@ -86,7 +86,7 @@ def softmax_cross_entropy_with_integer_labels(
       >>> loss = jaxloss.softmax_cross_entropy_with_integer_labels(
       ...     logits, jnp.array([0, 2]))
       >>> print(loss.round(4))
-      [0.417  2.4213]
+      [0.417  2.42]
 
     References:
       Goodfellow, Bengio, Courville, *Deep Learning*, 6.2.2; label smoothing:
