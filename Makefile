@@ -42,9 +42,14 @@ optax-suite: $(RUN_STAMP) ## Run optax's own loss tests against jaxloss
 	@echo "==> optax-suite: optax's own loss tests, run against jaxloss"
 	@$(BIN)/python -m tests.optax_suite -n $(JOBS)
 
-unit: $(RUN_STAMP) ## Run tests/
+unit: $(RUN_STAMP) ## Run tests/: the laws on one row of each loss
 	@echo '==> unit: pytest -n $(JOBS) tests $(ARGS)'
-	@$(BIN)/python -m pytest -n $(JOBS) tests $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not exhaustive' \
+	  tests $(ARGS)
+
+exhaustive: $(RUN_STAMP) ## Run the laws on all further rows, dtypes and scales
+	@echo '==> exhaustive: pytest -n $(JOBS) -m exhaustive tests $(ARGS)'
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m exhaustive tests $(ARGS)
 
 check: lint types ## Check lint, format and types
 

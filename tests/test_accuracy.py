@@ -31,14 +31,17 @@ VALUE, GRADIENT, HESSIAN = 5e-7, 2e-6, 1e-5
 FINER = {"float64": 2e-7}
 
 rows = [(case, scale) for case in CASES for scale in case.scales]
-# float32 and bfloat16 on every row, the other two on the first row of each loss.
+# float32 and bfloat16 on every row; float16 and float64 at unit scale on the first
+# row of each loss, and on all rows and scales in the exhaustive run.
 rows_and_dtypes = pytest.mark.parametrize(
     ("case", "scale", "dtype"),
     [
         pytest.param(
             *(case, scale, dtype),
             id=f"{case.id}-{scale}-{dtype}",
-            marks=marks(case) if dtype in ("float16", "float64") else [],
+            marks=(marks(case) if scale == "unit" else [pytest.mark.exhaustive])
+            if dtype in ("float16", "float64")
+            else [],
         )
         for case, scale in rows
         for dtype in DTYPES

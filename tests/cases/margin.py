@@ -94,6 +94,7 @@ MARGIN = 0.75
 CASES = [
     Case(
         name="hinge_loss",
+        kinks=True,
         inputs=signed,
         formula=lambda x, t: positive(1 - t * x),
         gradient=lambda x, t: -t * step(1 - t * x),
@@ -104,6 +105,7 @@ CASES = [
     ),
     Case(
         name="squared_hinge_loss",
+        kinks=True,
         inputs=signed,
         formula=lambda x, t: positive(1 - t * x) ** 2,
         gradient=lambda x, t: -2 * t * positive(1 - t * x),
@@ -113,6 +115,7 @@ CASES = [
     ),
     Case(
         name="perceptron_loss",
+        kinks=True,
         inputs=signed,
         formula=lambda x, t: positive(-t * x),
         gradient=lambda x, t: -t * step(-t * x),
@@ -123,6 +126,7 @@ CASES = [
     ),
     Case(
         name="multiclass_hinge_loss",
+        kinks=True,
         inputs=labelled,
         formula=strongest,
         gradient=strongest_slope,
@@ -132,6 +136,7 @@ CASES = [
     ),
     Case(
         name="multiclass_hinge_loss",
+        kinks=True,
         variant="margin, power 2",
         options={"margin": MARGIN, "power": 2},
         inputs=labelled,
@@ -141,6 +146,7 @@ CASES = [
     ),
     Case(
         name="multiclass_hinge_loss",
+        kinks=True,
         variant="weston_watkins",
         options={"variant": "weston_watkins"},
         inputs=labelled,
@@ -151,6 +157,7 @@ CASES = [
     ),
     Case(
         name="multiclass_hinge_loss",
+        kinks=True,
         variant="weston_watkins, margin, power 2",
         options={"variant": "weston_watkins", "margin": MARGIN, "power": 2},
         inputs=labelled,
@@ -160,6 +167,7 @@ CASES = [
     ),
     Case(
         name="multiclass_perceptron_loss",
+        kinks=True,
         inputs=labelled,
         formula=lambda x, y: max(x) - x[y],
         gradient=lambda x, y: strongest_slope(x, y, 0),

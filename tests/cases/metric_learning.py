@@ -86,6 +86,7 @@ SETTINGS = {
 CASES = [
     Case(
         name="triplet_margin_loss",
+        kinks=True,
         variant=variant,
         options=options,
         inputs=triplets,
