@@ -39,8 +39,9 @@ class Case:
       gradient: the closed form of d(formula)/d(first argument), in the same terms,
         summed over the entries of the loss. None only where no closed form exists.
       argument: which positional argument is differentiated by the laws (usually 0).
-      kinks: inputs rounded to half precision may fall on a kink, where the derivative is
-        the mean of both sides, which the closed form does not say: the numeric one does.
+      kinks: inputs rounded to half precision may fall on a kink, where the derivative
+        is the mean of both sides; the closed form does not say that, the numeric one
+        does.
       vmapped: the loss takes ONE example (one whole batch, for a loss that couples the
         examples of a batch, such as `ntxent`): the harness maps it over the leading
         axis of the inputs.

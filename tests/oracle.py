@@ -74,7 +74,7 @@ def gradient(case: Case, arguments: list[Any]) -> np.ndarray:
 
 
 def stated_gradient(case: Case, arguments: list[Any]) -> Any:
-    """The closed form, which is held to the derivative; that, where it is not enough."""
+    """The closed form, which is held to the derivative; else the derivative."""
     if case.gradient is None or case.kinks:
         return gradient(case, arguments)
     return case.gradient(*arguments)
