@@ -182,8 +182,9 @@ def test_the_gradient_is_exact_beside_every_edge_of_the_support():
         with mp.workdps(40):
             p = formulas.projection(exact)
             threshold = float(max(v - q for v, q in zip(exact, p, strict=True) if q))
-        for edge in (threshold, threshold + 1e-6, threshold - 1e-6):
-            scores = np.append(base, np.float32(edge))
+        for units in (-50, -3, -1, 0, 1, 3, 50):
+            edge = np.float32(threshold)
+            scores = np.append(base, edge + units * np.spacing(edge))
             with mp.workdps(40):
                 expected = formulas.sparsemax_slope(oracle.exact(scores), 0)
             _, gradient = one(scores, 0)

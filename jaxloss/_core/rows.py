@@ -69,15 +69,17 @@ def take(x: Array, index: Array, axis: int) -> Array:
 # keeps two reductions from computing a difference, or spreading a constant, only once.
 # On other platforms nothing of this costs or gains.
 
-_LONG, _PIECE = 4096, 2048
+_LONG, _PIECE, _SHORTEST, _LONGEST = 4096, 2048, 256, 16384
 
 
 def _pieces(size: int) -> int:
     """Into how many equal pieces a row is cut: 1 for a short or an indivisible one."""
     if size <= _LONG:
         return 1
-    pieces = next(k for k in range(-(-size // _PIECE), size + 1) if size % k == 0)
-    return pieces if size // pieces > 1 else 1
+    fine = -(-size // _PIECE)
+    finer = range(fine, size // _SHORTEST + 1)
+    coarser = range(fine - 1, -(-size // _LONGEST) - 1, -1)
+    return next((k for k in (*finer, *coarser) if size % k == 0), 1)
 
 
 def _along(
