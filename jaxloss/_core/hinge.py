@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from jaxloss._core.axes import exists, is_label, take
 from jaxloss._core.exact import add3
 from jaxloss._core.fusion import constants
-from jaxloss._core.labels import exists, is_label
 from jaxloss._core.numerics import positive_part, step
-from jaxloss._core.rows import take
 from jaxloss._core.types import Array
 
 # ------------------------------------------------------------------ signed labels

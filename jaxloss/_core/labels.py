@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxloss._core import inputs, rows
+from jaxloss._core import axes, inputs
 from jaxloss._core.types import Array, Axis, Input
 from jaxloss._core.validate import Check
 
@@ -44,7 +44,8 @@ def labelled_rows(
     label = jnp.expand_dims(y, x.axis)
     if x.entries is not None:
         # A label that does not exist is not a class removed: it stays, and is NaN.
-        kept = rows.take(x.entries, label, x.axis) | ~exists(x.entries, label, x.axis)
+        there = axes.exists(x.entries, label, x.axis)
+        kept = axes.take(x.entries, label, x.axis) | ~there
         x = x.drop(jnp.squeeze(kept, x.axis))
     if x.keep is not None:
         label = jnp.where(jnp.expand_dims(x.keep, x.axis), label, 0)
@@ -76,13 +77,3 @@ def distributed_rows(
         ignored = x.along(jax.nn.one_hot(ignore_index, x.classes, dtype=x.like.dtype))
         x = x.drop(jnp.any(targets != ignored, axis=x.axis))
     return x, x.require_targets()
-
-
-def is_label(x: Array, label: Array, axis: int) -> Array:
-    """Where the row's label stands."""
-    return jax.lax.broadcasted_iota(label.dtype, x.shape, axis) == label
-
-
-def exists(x: Array, label: Array, axis: int) -> Array:
-    """Whether the label is one of the classes."""
-    return (label >= 0) & (label < x.shape[axis])

@@ -43,5 +43,9 @@ def reduce(
         normalizer = jnp.where(where, normalizer, 0)
     if weights is not None:
         normalizer = normalizer * weights
-    count = jnp.sum(normalizer)
+    return divided(total, jnp.sum(normalizer))
+
+
+def divided(total: Array, count: Array) -> Array:
+    """A mean: 0 where there is nothing to count."""
     return total / jnp.where(count == 0, 1, count)

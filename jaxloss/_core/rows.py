@@ -14,6 +14,7 @@ An entry of -inf is a class that is not there. A row without any class has p = 0
 entry of +inf is the limit: p = 1 there. Two of them have no limit: NaN.
 
 Every function takes the axis of the classes and keeps it with size 1 when it reduces.
+The classes may be spread over devices (`axes.SpreadAxis`).
 """
 
 import functools
@@ -24,15 +25,8 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from jaxloss._core import axes
 from jaxloss._core.types import Array
-
-
-def _sum(x: Array, axis: int) -> Array:
-    return jnp.sum(x, axis=axis, keepdims=True)
-
-
-def _peak(x: Array, axis: int) -> Array:
-    return jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf)
 
 
 def _bounded(peak: Array) -> Array:
@@ -51,12 +45,6 @@ def _scale(peak: Array, total: Array) -> Array:
     """What turns e^{x - peak} into p: 1 / total, or the contract at infinite peaks."""
     scale = jnp.where(peak == -jnp.inf, 0, 1 / total)
     return jnp.where((peak == jnp.inf) & (total >= 2), jnp.nan, scale)
-
-
-def take(x: Array, index: Array, axis: int) -> Array:
-    """`x` at one index of the axis for each row; the index has size 1 there."""
-    index = jnp.clip(index, 0, x.shape[axis] - 1)
-    return jnp.take_along_axis(x, index, axis=axis, mode="promise_in_bounds")
 
 
 # ------------------------------------------------------------------ along a row
@@ -84,7 +72,7 @@ def _pieces(size: int) -> int:
 
 def _along(
     reduce: Callable[..., Array],
-    axis: int,
+    axis: axes.RowAxis,
     term: Callable[..., Array],
     wide: Sequence[Array],
     narrow: Sequence[Array] = (),
@@ -96,16 +84,17 @@ def _along(
     With a label, the term is also given |j - y|: 0 at the label, at least 1 elsewhere.
     """
     shape = jnp.broadcast_shapes(*(a.shape for a in wide))
-    axis %= len(shape)
-    pieces = _pieces(shape[axis])
-    length = shape[axis] // pieces
+    at = axes.index(axis) % len(shape)
+    pieces = _pieces(shape[at])
+    length = shape[at] // pieces
     narrow = jax.lax.optimization_barrier(tuple(narrow))
     if label is not None:
-        label = label.astype(wide[0].dtype)
+        label = axes.position(label, wide[0], axis).astype(wide[0].dtype)
 
     def whole(wide, narrow, label, axis=axis):
         if label is not None:
-            j = jax.lax.broadcasted_iota(label.dtype, wide[0].shape, axis)
+            along = axes.index(axis) % wide[0].ndim
+            j = jax.lax.broadcasted_iota(label.dtype, wide[0].shape, along)
             narrow = *narrow, jnp.abs(j - label)
         return reduce(term(*wide, *narrow), axis)
 
@@ -118,9 +107,10 @@ def _along(
             start = jnp.arange(0, shape[-1], length, dtype=label.dtype)
             label = repeat(label - start.reshape(*[1] * (len(shape) - 1), pieces))
         parts = whole(wide, [repeat(a) for a in narrow], label, axis=1)
-        return reduce(parts.reshape(*shape[:-1], pieces), axis)
+        return reduce(parts.reshape(*shape[:-1], pieces), at)
 
-    if pieces == 1 or axis != len(shape) - 1:
+    spread = isinstance(axis, axes.SpreadAxis)
+    if pieces == 1 or at != len(shape) - 1 or spread:
         return whole(wide, narrow, label)
     # The library's buffers hold whole rows. Those of long rows come from the operating
     # system each time, which costs more than the arithmetic: in pieces it is 2 to 5
@@ -146,33 +136,38 @@ class LabelSoftmax(NamedTuple):
 
 
 def _at_label(
-    x: Array, label: Array, axis: int, peak: Array, rest: Array
-) -> tuple[Array, Array, Array]:
-    """The negative log-likelihood, e^-gap and the scale, from the row's statistic."""
-    at_label = take(x, label, axis)
+    x: Array, label: Array, axis: axes.RowAxis, peak: Array, rest: Array
+) -> tuple[Array, Array, Array, Array]:
+    """The negative log-likelihood, e^-gap, r and the scale.
+
+    From the maximum, and the sum r over what this device has of the row.
+    """
+    rest, at_label = axes.across(axis, rest, axes.take_here(x, label, axis))
     at_peak = at_label == peak
     gap = jnp.where(at_peak, 0, peak - jnp.where(at_peak, 0, at_label))
     own = jnp.exp(-gap)
     total = rest + own
     # Two infinite peaks, or a label out of range, poison the row through `scale`.
-    exists = (label >= 0) & (label < x.shape[axis])
+    exists = axes.exists(x, label, axis)
     scale = jnp.where(exists, _scale(peak, total), jnp.nan)
     loss = jnp.where(gap > 0, gap + jnp.log(total), jnp.log1p(rest))
     loss = jnp.where(peak == -jnp.inf, jnp.inf, loss)
     loss = jnp.where(jnp.isnan(scale) & (loss != jnp.inf) | ~exists, jnp.nan, loss)
-    return loss, own, scale
+    return loss, own, rest, scale
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _label_row(x: Array, label: Array, axis: int) -> tuple[Array, LabelSoftmax]:
+def _label_row(
+    x: Array, label: Array, axis: axes.RowAxis
+) -> tuple[Array, LabelSoftmax]:
     """The negative log-likelihood of the label, and the softmax split at it."""
     # One array of exponentials serves the sum and the probabilities; that it exists
     # anyway makes a mask by selection the right one here, unlike in `label_nll`.
-    peak = _peak(x, axis)
-    hit = jax.lax.broadcasted_iota(label.dtype, x.shape, axis % x.ndim) == label
+    peak = axes.peak(x, axis)
+    hit = axes.is_label(x, label, axis)
     others = jnp.where(hit, 0, _relative_exp(x, peak))
-    rest = _sum(others, axis)
-    loss, own, scale = _at_label(x, label, axis, peak, rest)
+    here = axes.sum_here(others, axis)
+    loss, own, rest, scale = _at_label(x, label, axis, peak, here)
     return loss, LabelSoftmax(others * scale, own * scale, rest * scale)
 
 
@@ -186,36 +181,34 @@ def _(axis, primals, tangents):
     # its dx, so that its own bracket is a sum over the others and does not cancel.
     (x, label), (dx, _) = primals, tangents
     loss, p = _label_row(x, label, axis)
-    dx_label = take(dx, label, axis)
-    dloss = _sum(p.others * dx, axis) - p.complement * dx_label
-    largest = jnp.argmax(p.others, axis=axis, keepdims=True)
-    reference = jnp.where(
-        take(p.others, largest, axis) > 0.5, take(dx, largest, axis), 0
-    )
+    here = axes.sum_here(p.others * dx, axis), axes.take_here(dx, label, axis)
+    mean, dx_label = axes.across(axis, *here)
+    dloss = mean - p.complement * dx_label
+    reference = axes.total(jnp.where(p.others > 0.5, dx, 0), axis)
     reference = jnp.where(p.label > 0.5, dx_label, reference)
     dx, dx_label = dx - reference, dx_label - reference
-    mean = _sum(p.others * dx, axis) + p.label * dx_label
+    mean = axes.total(p.others * dx, axis) + p.label * dx_label
     dlabel = p.label * (dx_label - mean)
     dp = LabelSoftmax(p.others * (dx - mean), dlabel, -dlabel)
     return (loss, p), (dloss, dp)
 
 
-def label_softmax(x: Array, label: Array, axis: int) -> LabelSoftmax:
+def label_softmax(x: Array, label: Array, axis: axes.RowAxis) -> LabelSoftmax:
     """The softmax split at a label: exact p_j for the others, p_y and 1 - p_y."""
     return _label_row(x, label, axis)[1]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def label_nll(x: Array, label: Array, axis: int) -> Array:
+def label_nll(x: Array, label: Array, axis: axes.RowAxis) -> Array:
     """-log p_y: the softmax cross entropy with an integer label."""
-    peak = _peak(x, axis)
+    peak = axes.peak(x, axis)
 
     def others(x, bounded, distance):
         # e^{x_j - m} <= 1 <= |j - y| for all but the label: the smaller leaves it out.
         return jnp.minimum(jnp.exp(x - bounded), distance)
 
-    rest = _along(_sum, axis, others, (x,), (_bounded(peak),), label=label)
-    return _at_label(x, label, axis, peak, rest)[0]
+    here = _along(axes.sum_here, axis, others, (x,), (_bounded(peak),), label=label)
+    return _at_label(x, label, axis, peak, here)[0]
 
 
 @label_nll.defjvp
@@ -239,19 +232,19 @@ def _is_below(x: Array, bounded: Array, zero: Array, one: Array) -> Array:
     return jnp.minimum(jnp.ceil(jnp.maximum(bounded - x, zero)), one)
 
 
-def _statistic(x: Array, axis: int) -> tuple[Array, Array]:
+def _statistic(x: Array, axis: axes.RowAxis) -> tuple[Array, Array]:
     """(m, r), infinite peaks counted like finite ones."""
-    peak = _along(_peak, axis, lambda x: x, (x,))
+    peak = _along(axes.peak, axis, lambda x: x, (x,))
     zero = jnp.zeros_like(peak)
     narrow = (_bounded(peak), zero)
-    below = _along(_sum, axis, _below, (x,), narrow)
+    below = _along(axes.total, axis, _below, (x,), narrow)
     # After the first sum, so that the barriers of the two differ.
     narrow, below = jax.lax.optimization_barrier(((*narrow, zero + 1), below))
-    ties = x.shape[axis] - 1 - _along(_sum, axis, _is_below, (x,), narrow)
+    ties = axes.classes(x, axis) - 1 - _along(axes.total, axis, _is_below, (x,), narrow)
     return peak, below + jnp.maximum(ties, 0)
 
 
-def _row(x: Array, axis: int) -> tuple[Array, Array]:
+def _row(x: Array, axis: axes.RowAxis) -> tuple[Array, Array]:
     """The statistic (m, r)."""
     peak, rest = _statistic(x, axis)
     return peak, jnp.where(jnp.isnan(_scale(peak, 1 + rest)), jnp.nan, rest)
@@ -266,7 +259,7 @@ class Softmax(NamedTuple):
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def softmax(x: Array, axis: int) -> Softmax:
+def softmax(x: Array, axis: axes.RowAxis) -> Softmax:
     """p, and the complement of its largest entry."""
     peak, rest = _row(x, axis)
     scale = _scale(peak, 1 + rest)
@@ -279,10 +272,12 @@ def _(axis, primals, tangents):
     (x,), (dx,) = primals, tangents
     p, complement = softmax(x, axis)
     dominant = p > 0.5
-    dx = dx - _sum(jnp.where(dominant, dx, 0), axis)
-    dp = p * (dx - _sum(p * dx, axis))
-    largest = jnp.argmax(p, axis=axis, keepdims=True)
-    return Softmax(p, complement), Softmax(dp, -take(dp, largest, axis))
+    dx = dx - axes.total(jnp.where(dominant, dx, 0), axis)
+    dp = p * (dx - axes.total(p * dx, axis))
+    largest = p == axes.peak(p, axis)
+    ties = axes.total(largest.astype(p.dtype), axis)
+    dlargest = axes.total(jnp.where(largest, dp, 0), axis) / ties
+    return Softmax(p, complement), Softmax(dp, -dlargest)
 
 
 def complements(p: Softmax) -> Array:
@@ -291,7 +286,7 @@ def complements(p: Softmax) -> Array:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def log_sum_exp(x: Array, axis: int) -> Array:
+def log_sum_exp(x: Array, axis: axes.RowAxis) -> Array:
     """log Σ e^{x_j}: -inf for a row without classes."""
     peak, rest = _row(x, axis)
     return peak + jnp.log1p(rest)
@@ -300,11 +295,11 @@ def log_sum_exp(x: Array, axis: int) -> Array:
 @log_sum_exp.defjvp
 def _(axis, primals, tangents):
     (x,), (dx,) = primals, tangents
-    return log_sum_exp(x, axis), _sum(softmax(x, axis).p * dx, axis)
+    return log_sum_exp(x, axis), axes.total(softmax(x, axis).p * dx, axis)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def nll(x: Array, axis: int) -> Array:
+def nll(x: Array, axis: axes.RowAxis) -> Array:
     """-log p_j for every entry, as (m - x_j) + log1p(r), both terms non-negative."""
     peak, rest = _row(x, axis)
     return _distance(x, peak) + jnp.log1p(rest)
@@ -315,8 +310,8 @@ def _(axis, primals, tangents):
     # d(-log p_j) = Σ_k p_k dx_k - dx_j, relative to the dominant entry as in `softmax`.
     (x,), (dx,) = primals, tangents
     p = softmax(x, axis).p
-    dx = dx - _sum(jnp.where(p > 0.5, dx, 0), axis)
-    return nll(x, axis), _sum(p * dx, axis) - dx
+    dx = dx - axes.total(jnp.where(p > 0.5, dx, 0), axis)
+    return nll(x, axis), axes.total(p * dx, axis) - dx
 
 
 def _distance(x: Array, peak: Array) -> Array:
@@ -336,7 +331,7 @@ def _share(
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def soft_nll(x: Array, targets: Array, axis: int) -> Array:
+def soft_nll(x: Array, targets: Array, axis: axes.RowAxis) -> Array:
     """-Σ t_j log p_j = Σ t_j (m - x_j + log1p(r)), with 0 · inf = 0."""
     # Arithmetic to the end, so that XLA on CPU may do all of it in one pass over short
     # rows. `beyond` is inf at an infinite peak, else 0. Two such peaks (r >= 1) take
@@ -347,7 +342,7 @@ def soft_nll(x: Array, targets: Array, axis: int) -> Array:
     level = jnp.log1p(rest - 3 * jnp.minimum(beyond, jnp.floor(rest)))
     zero = jnp.zeros_like(peak)
     narrow = (_bounded(peak), level, zero, zero + 1)
-    loss = _along(_sum, axis, _share, (x, targets), narrow)
+    loss = _along(axes.total, axis, _share, (x, targets), narrow)
     return loss * (1 + _bounded(beyond))
 
 
@@ -364,24 +359,24 @@ def _soft_nll_jvp(axis, primals, tangents):
     dloss = jnp.zeros_like(loss)
     if not isinstance(dx, SymbolicZero):
         fixed = jax.lax.stop_gradient(x)
-        peak = _along(_peak, axis, lambda x: x, (fixed,))
+        peak = _along(axes.peak, axis, lambda x: x, (fixed,))
         zero = jnp.zeros_like(peak)
         narrow = (_bounded(peak), zero, zero + 1)
-        below = _along(_sum, axis, _mass_below, (fixed, targets), narrow)
+        below = _along(axes.total, axis, _mass_below, (fixed, targets), narrow)
         # A row without classes has no gradient. (And a selection keeps XLA on CPU from
         # spreading the sums over arrays of the logits' size.)
         absent = peak == -jnp.inf
         below = jnp.where(absent, 0, below)
-        mass = jnp.where(absent, 0, _sum(targets, axis))
+        mass = jnp.where(absent, 0, axes.total(targets, axis))
         p, complement = softmax(x, axis)
         dominant = p > 0.5
         there = 1 - absent.astype(x.dtype)
         gradient = jnp.where(dominant, below, mass) * p - targets * jnp.where(
             dominant, complement, there
         )
-        dloss += _sum(gradient * dx, axis)
+        dloss += axes.total(gradient * dx, axis)
     if not isinstance(dtargets, SymbolicZero):
-        dloss += _sum(nll(x, axis) * dtargets, axis)
+        dloss += axes.total(nll(x, axis) * dtargets, axis)
     return loss, dloss
 
 

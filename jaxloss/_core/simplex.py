@@ -17,11 +17,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxloss._core.axes import exists, is_label, take
 from jaxloss._core.exact import split, two_sum
 from jaxloss._core.fusion import constants, sums
-from jaxloss._core.labels import exists, is_label
 from jaxloss._core.numerics import positive_part
-from jaxloss._core.rows import take
 from jaxloss._core.types import Array
 
 

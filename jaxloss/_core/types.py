@@ -19,3 +19,6 @@ Axis = int | tuple[int, ...] | None
 
 Reduction = Literal["none", "sum", "mean"]
 """How the losses of the examples become one."""
+
+Implementation = Literal["xla", "mosaic_gpu", "mosaic_tpu", "interpret"]
+"""By what a fused loss is computed; None, everywhere, chooses."""

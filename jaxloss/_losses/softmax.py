@@ -1,14 +1,13 @@
 """Softmax cross entropy: the negative log-likelihood of a categorical distribution."""
 
-import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, rows
+from jaxloss._core.cross_entropy import Loss, Options, of_distribution, of_label
 from jaxloss._core.labels import distributed_rows, labelled_rows
-from jaxloss._core.numerics import in_base, tanh, weighted
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
-from jaxloss._core.validate import Check, is_off
+from jaxloss._core.validate import Check
 
 
 def softmax_cross_entropy_with_integer_labels(
@@ -100,22 +99,18 @@ def softmax_cross_entropy_with_integer_labels(
     check.reduction(reduction)
     check.base(base)
     x, label = labelled_rows(check, axis, where, ignore_index, labels, logits=logits)
-    class_weights = check.class_weights(class_weights, x.classes, x.like.dtype)
-    z, offset = _logits(check, x, logit_softcap, temperature)
-    loss = rows.label_nll(z, label, x.axis)
-    label_weight = None
-    if class_weights is not None:
-        label_weight = rows.take(x.along(class_weights), label, x.axis)
-        loss = weighted(loss, label_weight)
-    if not is_off(label_smoothing, 0):
-        smoothing = x.spread(
-            check.parameter("label_smoothing", label_smoothing, x.like, low=0, high=1)
-        )
-        spread = _uniform(x, class_weights) * smoothing
-        loss = (1 - smoothing) * loss + rows.soft_nll(z, spread, x.axis)
-    return _finish(
-        check, x, z, offset, loss, label_weight, z_loss, weights, reduction, base
-    )
+    options = Options.check(
+        check,
+        x.like,
+        x.classes,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
+        z_loss=z_loss,
+        logit_softcap=logit_softcap,
+        temperature=temperature,
+    ).along(x)
+    result = of_label(x.predictions, label, options, x.axis, kept=x.entries, base=base)
+    return _reduced(check, x, result, weights, reduction)
 
 
 def softmax_cross_entropy(
@@ -200,23 +195,20 @@ def softmax_cross_entropy(
     x, t = distributed_rows(
         check, axis, where, ignore_index, logits=logits, labels=labels
     )
-    class_weights = check.class_weights(class_weights, x.classes, t.dtype)
-    label_weight = None
-    if class_weights is not None:
-        t_weighted = t * x.along(class_weights)
-        label_weight = jnp.sum(t_weighted, axis=x.axis, keepdims=True)
-    if not is_off(label_smoothing, 0):
-        smoothing = x.spread(
-            check.parameter("label_smoothing", label_smoothing, x.like, low=0, high=1)
-        )
-        t = (1 - smoothing) * t + _uniform(x, None) * smoothing
-    if class_weights is not None:
-        t = t * x.along(class_weights)
-    z, offset = _logits(check, x, logit_softcap, temperature)
-    loss = rows.soft_nll(z, t, x.axis)
-    return _finish(
-        check, x, z, offset, loss, label_weight, z_loss, weights, reduction, base
+    options = Options.check(
+        check,
+        x.like,
+        x.classes,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
+        z_loss=z_loss,
+        logit_softcap=logit_softcap,
+        temperature=temperature,
+    ).along(x)
+    result = of_distribution(
+        x.predictions, t, options, x.axis, kept=x.entries, base=base
     )
+    return _reduced(check, x, result, weights, reduction)
 
 
 def safe_softmax_cross_entropy(logits: Input, labels: Input) -> Array:
@@ -257,69 +249,20 @@ def safe_softmax_cross_entropy(logits: Input, labels: Input) -> Array:
     return jnp.squeeze(rows.soft_nll(x.predictions, t, x.axis), x.axis)
 
 
-# ------------------------------------------------------------------ what they share
-
-
-def _logits(
-    check: Check, x: inputs.Rows, softcap: Number | None, temperature: Number
-) -> tuple[Array, Array | None]:
-    """The logits after cap and temperature, and what was subtracted from them.
-
-    A temperature divides the differences to the largest logit, so that an offset still
-    cancels exactly; the loss does not depend on what is subtracted, the z-loss does.
-    """
-    z = x.predictions
-    if softcap is not None:
-        cap = x.spread(
-            check.parameter("logit_softcap", softcap, x.like, low=0, open_low=True)
-        )
-        capped = cap * tanh(z / cap)
-        # An absent class stays absent.
-        z = jnp.where(z == -jnp.inf, z, capped)
-    if is_off(temperature, 1):
-        return z, None
-    scale = x.spread(
-        check.parameter("temperature", temperature, x.like, low=0, open_low=True)
-    )
-    peak = jnp.max(z, axis=x.axis, keepdims=True, initial=-jnp.inf)
-    peak = jax.lax.stop_gradient(jnp.where(jnp.isfinite(peak), peak, 0))
-    return (z - peak) / scale, peak / scale
-
-
-def _uniform(x: inputs.Rows, class_weights: Array | None) -> Array:
-    """The uniform distribution over the classes kept, times the class weights."""
-    if x.entries is None:
-        uniform = jnp.full_like(x.predictions, 1 / max(x.classes, 1))
-    else:
-        kept = x.entries.astype(x.like.dtype)
-        uniform = kept / jnp.maximum(jnp.sum(kept, axis=x.axis, keepdims=True), 1)
-    return uniform if class_weights is None else uniform * x.along(class_weights)
-
-
-def _finish(
+def _reduced(
     check: Check,
     x: inputs.Rows,
-    z: Array,
-    offset: Array | None,
-    loss: Array,
-    label_weight: Array | None,
-    z_loss: Number,
+    result: Loss,
     weights: Input | None,
     reduction: Reduction,
-    base: float | None,
 ) -> Array:
-    """z-loss, unit and reduction: the common end of the cross entropies."""
-    if not is_off(z_loss, 0):
-        log_partition = rows.log_sum_exp(z, x.axis)
-        if offset is not None:
-            log_partition = log_partition + offset
-        coefficient = x.spread(check.parameter("z_loss", z_loss, x.like, low=0))
-        loss = loss + coefficient * log_partition**2
-    loss = in_base(jnp.squeeze(loss, x.axis), base)
+    """The common end: masks, weights and reduction."""
+    loss = jnp.squeeze(result.loss, x.axis)
+    share = result.label_weight
     return reduce(
         loss,
         where=x.keep,
         weights=check.weights(weights, loss),
-        normalizer=None if label_weight is None else jnp.squeeze(label_weight, x.axis),
+        normalizer=None if share is None else jnp.squeeze(share, x.axis),
         reduction=reduction,
     )

@@ -1,0 +1,95 @@
+"""The axis of the entries of a row, such as its classes, on one device or on many.
+
+Inside `jax.shard_map` the entries may be spread over devices (`SpreadAxis`): each holds
+a part of every row, labels count from the first entry of all, and what is reduced is
+the same on every device.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxloss._core.types import Array
+
+
+class SpreadAxis(NamedTuple):
+    """An axis of an array whose entries are spread over the devices of a mesh axis."""
+
+    index: int
+    name: str
+
+
+RowAxis = int | SpreadAxis
+
+
+def index(axis: RowAxis) -> int:
+    """Which axis of the array it is."""
+    return axis.index if isinstance(axis, SpreadAxis) else axis
+
+
+def classes(x: Array, axis: RowAxis) -> int:
+    """The number of classes, on all devices."""
+    here = x.shape[index(axis)]
+    return here * jax.lax.axis_size(axis.name) if isinstance(axis, SpreadAxis) else here
+
+
+def position(label: Array, x: Array, axis: RowAxis) -> Array:
+    """The label counted from the first class that this device holds."""
+    if not isinstance(axis, SpreadAxis):
+        return label
+    return label - jax.lax.axis_index(axis.name) * x.shape[axis.index]
+
+
+def across(axis: RowAxis, *here: Array) -> tuple[Array, ...]:
+    """Sums over the devices of what each has of a row, in one message."""
+    if not isinstance(axis, SpreadAxis):
+        return here
+    return tuple(jax.lax.psum(jnp.stack(jnp.broadcast_arrays(*here)), axis.name))
+
+
+def sum_here(x: Array, axis: RowAxis) -> Array:
+    """The sum of the part of a row that this device holds."""
+    return jnp.sum(x, axis=index(axis), keepdims=True)
+
+
+def total(x: Array, axis: RowAxis) -> Array:
+    """The sum of a row."""
+    return across(axis, sum_here(x, axis))[0]
+
+
+def peak(x: Array, axis: RowAxis) -> Array:
+    """The maximum of a row, -inf for an empty one. It has no derivative."""
+    here = jnp.max(x, axis=index(axis), keepdims=True, initial=-jnp.inf)
+    if not isinstance(axis, SpreadAxis):
+        return here
+    return jax.lax.pmax(jax.lax.stop_gradient(here), axis.name)
+
+
+def take_here(x: Array, label: Array, axis: RowAxis) -> Array:
+    """`x` at one index of the axis for each row, or 0 where another device holds it."""
+    at = position(label, x, axis)
+    last = x.shape[index(axis)] - 1
+    there = jnp.take_along_axis(
+        x, jnp.clip(at, 0, last), axis=index(axis), mode="promise_in_bounds"
+    )
+    if not isinstance(axis, SpreadAxis):
+        return there
+    return jnp.where((at >= 0) & (at <= last), there, 0)
+
+
+def take(x: Array, label: Array, axis: RowAxis) -> Array:
+    """`x` at one index of the axis for each row; the index has size 1 there."""
+    return across(axis, take_here(x, label, axis))[0]
+
+
+def is_label(x: Array, label: Array, axis: RowAxis) -> Array:
+    """Where the row's label stands."""
+    along = index(axis) % x.ndim
+    each = jax.lax.broadcasted_iota(label.dtype, x.shape, along)
+    return each == position(label, x, axis)
+
+
+def exists(x: Array, label: Array, axis: RowAxis) -> Array:
+    """Whether the label is one of the classes."""
+    return (label >= 0) & (label < classes(x, axis))

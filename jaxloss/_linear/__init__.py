@@ -1,0 +1,1 @@
+"""Losses fused with the linear head that makes their logits."""

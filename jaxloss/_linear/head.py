@@ -1,0 +1,303 @@
+"""What every fused loss does around the engine: check, flatten, mask, reduce."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxloss._core import axes, inputs
+from jaxloss._core.reduce import divided, reduce
+from jaxloss._core.types import Array, Implementation, Input, Reduction
+from jaxloss._core.validate import Check
+from jaxloss._linear import plan
+from jaxloss._linear.engine import Backward, Engine, Inputs, Tree
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a fused loss is computed: the options that do not change its value."""
+
+    class_axis: int = -1
+    chunk_size: int | None = None
+    max_tokens: int | None = None
+    axis_name: str | None = None
+    backward: Backward = "recompute"
+    implementation: Implementation | None = None
+
+
+class Head(NamedTuple):
+    """Hidden states, one a row, and the head that makes logits of them."""
+
+    hidden: Array
+    kernel: Array
+    bias: Array | None
+    shape: tuple[int, ...]
+    """The shape of the losses."""
+    settings: Settings
+    keep: Array | None = None
+    """The tokens kept, `[tokens]`."""
+
+    @property
+    def class_axis(self) -> int:
+        """The axis of the classes in the kernel, 0 or 1."""
+        return self.settings.class_axis % 2
+
+    @property
+    def axis(self) -> axes.RowAxis:
+        """The axis of the classes in a chunk of logits."""
+        name = self.settings.axis_name
+        return 1 if name is None else axes.SpreadAxis(1, name)
+
+    @property
+    def classes_here(self) -> int:
+        """The classes that this device holds."""
+        return self.kernel.shape[self.class_axis]
+
+    @property
+    def classes(self) -> int:
+        """All classes."""
+        name = self.settings.axis_name
+        return self.classes_here * (1 if name is None else jax.lax.axis_size(name))
+
+    @property
+    def like(self) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of the losses."""
+        arrays = [a for a in (self.hidden, self.kernel, self.bias) if a is not None]
+        wide = any(a.dtype == jnp.float64 for a in arrays)
+        return jax.ShapeDtypeStruct(self.shape, jnp.float64 if wide else jnp.float32)
+
+    def flat(self, per_token: Array) -> Array:
+        """One entry a token, whatever further axes there are."""
+        rest = per_token.shape[len(self.shape) :]
+        return per_token.reshape(self.hidden.shape[0], *rest)
+
+    def drop(self, keep: Array | None) -> "Head":
+        """Without the tokens not kept: zeros in their place."""
+        if keep is None:
+            return self
+        hidden = jnp.where(keep[:, None], self.hidden, 0)
+        return self._replace(hidden=hidden, keep=inputs.both(self.keep, keep))
+
+
+def head(
+    check: Check,
+    hidden: Input,
+    kernel: Input,
+    bias: Input | None,
+    settings: Settings,
+) -> Head:
+    """The arguments of every fused loss, checked."""
+    check.static(**dataclasses.asdict(settings))
+    _check_settings(check, settings)
+    x = check.floating("hidden", hidden)
+    w = check.floating("kernel", kernel)
+    if x.ndim < 1:
+        raise check.value_error(
+            "hidden",
+            "of shape [..., hidden]",
+            f"of shape {x.shape}",
+            "The last axis is that of the hidden units.",
+        )
+    form = "[hidden, classes]" if settings.class_axis % 2 else "[classes, hidden]"
+    if w.ndim != 2 or w.shape[1 - settings.class_axis % 2] != x.shape[-1]:
+        raise check.value_error(
+            "kernel",
+            f"of shape {form} with {x.shape[-1]} hidden units, as `hidden` has",
+            f"of shape {w.shape}",
+            "An embedding table or a weight of shape [classes, hidden] is passed with "
+            "class_axis=0.",
+        )
+    b = None
+    if bias is not None:
+        b = check.floating("bias", bias)
+        classes = w.shape[settings.class_axis % 2]
+        if b.shape != (classes,):
+            raise check.value_error(
+                "bias",
+                f"of shape ({classes},), one for each class of `kernel`",
+                f"of shape {b.shape}",
+                "Reshape it.",
+            )
+    return Head(x.reshape(-1, x.shape[-1]), w, b, x.shape[:-1], settings)
+
+
+def _check_settings(check: Check, settings: Settings) -> None:
+    for name in ("chunk_size", "max_tokens"):
+        value = getattr(settings, name)
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise check.value_error(
+                name,
+                "a positive integer or None",
+                repr(value),
+                "Leave it out to have it chosen."
+                if name == "chunk_size"
+                else "It bounds how many tokens are kept.",
+            )
+    check.choice("class_axis", settings.class_axis, (-1, 1, 0, -2))
+    check.choice("backward", settings.backward, ("recompute", "save"))
+    check.choice(
+        "implementation",
+        settings.implementation,
+        (None, "xla", "mosaic_gpu", "mosaic_tpu", "interpret"),
+    )
+    if settings.implementation not in (None, "xla"):
+        raise NotImplementedError(
+            f"jaxloss.{check.function}: implementation="
+            f"{settings.implementation!r} does not exist for this loss. Leave it out, "
+            'or pass "xla", which runs everywhere.'
+        )
+    if settings.axis_name is not None:
+        _check_axis_name(check, settings.axis_name)
+
+
+def _check_axis_name(check: Check, name: str) -> None:
+    try:
+        index = jax.lax.axis_index(name)
+    except NameError:
+        raise check.value_error(
+            "axis_name",
+            "a mesh axis of the surrounding jax.shard_map",
+            repr(name),
+            "Call the loss inside jax.shard_map(..., mesh=...) with that axis, or "
+            "leave it out: under jax.jit sharded arrays need no name.",
+        ) from None
+    if name not in (getattr(jax.typeof(index), "vma", None) or ()):
+        raise NotImplementedError(
+            f"jaxloss.{check.function}: `axis_name` needs a surrounding "
+            "jax.shard_map(..., check_vma=True): without it, JAX does not know which "
+            "values are the same on all devices, and gradients would be counted once "
+            "for each."
+        )
+
+
+class Kept(NamedTuple):
+    """What a mask of the head's rank leaves of the classes."""
+
+    of_all: Array | None = None
+    """`[classes]`, the same for every token."""
+    of_each: Array | None = None
+    """`[tokens, classes]`."""
+
+    def row(self) -> Array | None:
+        """Lined up with a chunk of logits."""
+        return self.of_each if self.of_all is None else self.of_all[None, :]
+
+
+def masked(check: Check, x: Head, where: Input | None) -> tuple[Head, Kept]:
+    """The head without the tokens not kept, and the classes kept."""
+    if where is None:
+        return x, Kept()
+    mask = check.real("where", where)
+    logits = (*x.shape, x.classes_here)
+    if mask.shape == (1,) * len(x.shape) + logits[-1:]:
+        # The same for all tokens: never spread over them.
+        return x, Kept(of_all=mask.astype(bool).reshape(-1))
+    keep, entries = check.where(where, loss=x.shape, output=logits)
+    if entries is not None:
+        return x, Kept(of_each=x.flat(entries))
+    return x.drop(None if keep is None else keep.reshape(-1)), Kept()
+
+
+def compute(
+    check: Check,
+    x: Head,
+    row,
+    shared: Tree,
+    per_token: Tree,
+    *,
+    weights: Input | None,
+    normalizer: Array | None = None,
+    reduction: Reduction,
+) -> Tree:
+    """The losses of a head, masked, weighted and reduced.
+
+    Args:
+      row: (logits [chunk, classes], shared, per_token) -> losses.
+      shared: what the loss of every token may use.
+      per_token: what belongs to a token; the first axis is the tokens.
+      normalizer: a factor of the losses, `[tokens]`, that counts in the mean.
+    """
+    weights = check.weights(weights, x.like)
+    weights = None if weights is None else weights.reshape(-1)
+    gathered = _gather(x, (per_token, weights, normalizer))
+    states, (per_token, weights, normalizer), keep = gathered.chosen
+    tokens, hidden = states.shape
+    chunk = x.settings.chunk_size or plan.chunk_of(
+        tokens, x.classes_here, jax.default_backend()
+    )
+    engine = Engine(
+        row, min(chunk, max(tokens, 1)), x.class_axis, x.settings.axis_name,
+        x.settings.backward,
+    )  # fmt: skip
+    plan.note(
+        plan.Plan(
+            check.function,
+            "xla",
+            "asked for" if x.settings.implementation else "the only one there is",
+            tokens,
+            hidden,
+            x.classes_here,
+            jnp.promote_types(states.dtype, x.kernel.dtype).name,
+            engine.chunk,
+            reduction != "none",
+            x.settings.backward,
+        )
+    )
+    arguments = Inputs(states, x.kernel, x.bias, shared, per_token)
+    if reduction == "none":
+        losses = engine.losses(arguments)
+        return jax.tree.map(
+            lambda loss: gathered.spread(
+                reduce(loss, where=keep, weights=weights)
+            ).reshape(x.shape),
+            losses,
+        )
+    dtype = x.like.dtype
+    share = jnp.ones(tokens, dtype) if weights is None else weights
+    if keep is not None:
+        share = jnp.where(keep, share, 0)
+    total = engine.total(arguments, share)
+    if reduction == "mean":
+        count = share if normalizer is None else share * normalizer
+        total = divided(total, jnp.sum(count))
+    return gathered.loud(total)
+
+
+class _Gathered(NamedTuple):
+    """The tokens kept, at most as many as was promised."""
+
+    chosen: tuple[Array, Tree, Array | None]
+    """Hidden states, what belongs to their tokens, and which of them count."""
+    index: Array | None
+    """Where they stood."""
+    tokens: int
+    """How many there were."""
+    poison: Array | None
+    """1, or NaN where more are kept than was promised."""
+
+    def loud(self, value: Array) -> Array:
+        return value if self.poison is None else value * self.poison.astype(value.dtype)
+
+    def spread(self, losses: Array) -> Array:
+        if self.index is None:
+            return losses
+        zeros = jnp.zeros(self.tokens, losses.dtype)
+        return self.loud(zeros.at[self.index].set(losses, mode="drop"))
+
+
+def _gather(x: Head, per_token: Tree) -> _Gathered:
+    tokens = x.hidden.shape[0]
+    bound = x.settings.max_tokens
+    if bound is None or bound >= tokens or x.keep is None:
+        return _Gathered((x.hidden, per_token, x.keep), None, tokens, None)
+    (index,) = jnp.nonzero(x.keep, size=bound, fill_value=tokens)
+    count = jnp.sum(x.keep)
+    poison = jnp.where(count > bound, jnp.nan, 1.0)
+
+    def choose(a):
+        return a.at[index].get(mode="fill", fill_value=0)
+
+    kept = jnp.arange(bound) < count
+    chosen = choose(x.hidden), jax.tree.map(choose, per_token), kept
+    return _Gathered(chosen, index, tokens, poison)

@@ -1,0 +1,334 @@
+"""The softmax cross entropy of a linear head, and its log-probabilities."""
+
+import jax.numpy as jnp
+
+from jaxloss._core import axes, rows
+from jaxloss._core.cross_entropy import Options, modified, of_label
+from jaxloss._core.entropy import softmax_entropy
+from jaxloss._core.numerics import in_base
+from jaxloss._core.types import Array, Implementation, Input, Number, Reduction
+from jaxloss._core.validate import Check
+from jaxloss._linear.engine import Backward, Tree
+from jaxloss._linear.head import Head, Kept, Settings, compute, head, masked
+
+
+def linear_softmax_cross_entropy(
+    hidden: Input,
+    kernel: Input,
+    labels: Input,
+    *,
+    bias: Input | None = None,
+    label_smoothing: Number = 0.0,
+    z_loss: Number = 0.0,
+    logit_softcap: Number | None = None,
+    temperature: Number = 1.0,
+    class_weights: Input | None = None,
+    ignore_index: int | None = None,
+    where: Input | None = None,
+    weights: Input | None = None,
+    reduction: Reduction = "mean",
+    base: float | None = None,
+    class_axis: int = -1,
+    chunk_size: int | None = None,
+    max_tokens: int | None = None,
+    backward: Backward = "recompute",
+    axis_name: str | None = None,
+    implementation: Implementation | None = None,
+) -> Array:
+    r"""Softmax cross entropy of `hidden @ kernel + bias`, without those logits.
+
+    .. math::
+        \ell = \log \sum_j e^{x_j} - x_y, \qquad x = h W + b
+
+    `softmax_cross_entropy_with_integer_labels` of the logits :math:`x`, with all of its
+    options, at the memory of one chunk of tokens. The value takes one matmul of the
+    head's size, value and gradients three.
+
+    Args:
+      hidden: the states before the head, floating, shape `[..., hidden]`.
+      kernel: the head's weights, `[hidden, classes]`; with `class_axis=0`
+        `[classes, hidden]`, as an embedding table or a torch layer has them.
+      labels: integer class indices from 0, the shape of `hidden` without its last axis.
+      bias: the head's bias, `[classes]`.
+      label_smoothing: share of the target spread over all classes kept, in [0, 1].
+      z_loss: coefficient of the squared log-partition function, at least 0.
+      logit_softcap: caps the logits smoothly, `cap * tanh(logits / cap)`, first.
+      temperature: divides the (capped) logits, above 0.
+      class_weights: shape `[classes]`; multiplies, and the label's weight counts in
+        the denominator of the mean.
+      ignore_index: tokens with this label contribute nothing. Static.
+      where: mask of the shape of `labels` (tokens kept), or of `[..., classes]`
+        (classes kept; a token whose label is removed contributes nothing). Axes may
+        be 1.
+      weights: weight of each token, the shape of `labels`.
+      reduction: `"mean"` (weighted, over the tokens kept), `"sum"` or `"none"`.
+      base: unit of the result: None for nats, 2 for bits.
+      class_axis: the axis of the classes in `kernel`, -1 or 0. Static.
+      chunk_size: tokens at a time; None chooses. Static.
+      max_tokens: a promise that at most so many tokens are kept: they are gathered, and
+        the matmuls shrink to that size. Broken, it makes the result NaN. Static.
+      backward: for `reduction="none"`, whose gradients need the logits twice:
+        `"recompute"` them (4 matmuls), or `"save"` their derivative in the dtype of
+        `hidden` (3 matmuls, `[tokens, classes]` of memory). Static.
+      axis_name: inside `jax.shard_map`, the mesh axis over which the classes of
+        `kernel`, `bias` and `class_weights` are spread; labels count over all of them.
+      implementation: None chooses; "xla" runs everywhere. `explain` tells.
+
+    Returns:
+      The loss in nats (or of `base`), float32 (float64 for float64 inputs): a scalar,
+      or the shape of `labels` for `reduction="none"`.
+
+    Numerics:
+      Logits are summed and kept in float32, also those of half-precision inputs; the
+      kernel's gradient is summed over chunks in float32 and scaled before it is
+      rounded. A label outside [0, classes) gives NaN in value and gradient.
+
+    Gradient:
+      With :math:`g_i = \partial \ell_i / \partial x_i`, that of the loss on logits:
+      :math:`\partial / \partial h_i = g_i W^\top`,
+      :math:`\partial / \partial W = \sum_i h_i^\top g_i`,
+      :math:`\partial / \partial b = \sum_i g_i`. Also with respect to weights and
+      options; forward mode and higher orders included.
+
+    Raises:
+      TypeError: an array not of the kind described, a traced static option.
+      ValueError: shapes that do not fit, an option out of its range, an unknown axis.
+      NotImplementedError: an `implementation` that does not exist here.
+
+    Examples:
+      >>> import jax.numpy as jnp, jaxloss
+      >>> hidden = jnp.array([[1.0, 0.5], [-0.3, 2.0]])
+      >>> kernel = jnp.array([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
+      >>> labels = jnp.array([0, 1])
+      >>> print(jaxloss.linear_softmax_cross_entropy(hidden, kernel, labels).round(4))
+      0.4462
+
+    References:
+      Wijmans et al., *Cut Your Losses in Large-Vocabulary Language Models*,
+      arXiv:2411.09009; Hsu et al., *Liger Kernel*, arXiv:2410.10989.
+
+    Elsewhere: `tokamax.linear_softmax_cross_entropy_loss`, Liger Kernel's
+    `LigerFusedLinearCrossEntropyLoss`, `cut_cross_entropy.linear_cross_entropy`.
+    """
+    check = Check("linear_softmax_cross_entropy")
+    check.reduction(reduction)
+    check.base(base)
+    settings = Settings(
+        class_axis, chunk_size, max_tokens, axis_name, backward, implementation
+    )
+    x = head(check, hidden, kernel, bias, settings)
+    x, label, kept = _labelled(check, x, "labels", labels, where, ignore_index)
+    options = Options.check(
+        check,
+        x.like,
+        x.classes_here,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
+        z_loss=z_loss,
+        logit_softcap=logit_softcap,
+        temperature=temperature,
+    )
+    of_all, of_each = _apart(x, options)
+    normalizer = None
+    if options.class_weights is not None:
+        row = options.class_weights[None, :]
+        normalizer = axes.take(row, label[:, None], x.axis)[:, 0]
+
+    def row(z: Array, shared: Tree, per_token: Tree) -> Array:
+        of_all, of_classes = shared
+        label, of_each, of_token = per_token
+        options, kept = _together(of_all, of_each), Kept(of_classes, of_token).row()
+        if kept is not None:
+            z = jnp.where(kept, z, -jnp.inf)
+        label = label[:, None]
+        return of_label(z, label, options, x.axis, kept=kept, base=base).loss[:, 0]
+
+    return compute(
+        check,
+        x,
+        row,
+        (of_all, kept.of_all),
+        (label, of_each, kept.of_each),
+        weights=weights,
+        normalizer=normalizer,
+        reduction=reduction,
+    )
+
+
+def linear_log_probs(
+    hidden: Input,
+    kernel: Input,
+    tokens: Input,
+    *,
+    bias: Input | None = None,
+    logit_softcap: Number | None = None,
+    temperature: Number = 1.0,
+    ignore_index: int | None = None,
+    where: Input | None = None,
+    return_entropy: bool = False,
+    base: float | None = None,
+    class_axis: int = -1,
+    chunk_size: int | None = None,
+    max_tokens: int | None = None,
+    backward: Backward = "recompute",
+    axis_name: str | None = None,
+    implementation: Implementation | None = None,
+) -> Array | tuple[Array, Array]:
+    r"""Log-probabilities of tokens under `softmax(hidden @ kernel + bias)`.
+
+    .. math::
+        \log p_y = x_y - \log \sum_j e^{x_j}, \qquad
+        H = -\sum_j p_j \log p_j, \qquad x = h W + b
+
+    What preference and policy-gradient training needs of a language model, at the
+    memory of one chunk of tokens.
+
+    Args:
+      hidden: the states before the head, floating, shape `[..., hidden]`.
+      kernel: the head's weights, `[hidden, classes]` (see `class_axis`).
+      tokens: integer class indices from 0, the shape of `hidden` without its last axis.
+      bias: the head's bias, `[classes]`.
+      logit_softcap: caps the logits smoothly, `cap * tanh(logits / cap)`, first.
+      temperature: divides the (capped) logits, above 0.
+      ignore_index: where this token stands, the result is 0. Static.
+      where: mask of the shape of `tokens` (elsewhere the result is 0), or of
+        `[..., classes]` (classes kept). Axes may be 1.
+      return_entropy: whether to return the entropies too. Static.
+      base: unit of the result: None for nats, 2 for bits.
+      class_axis: the axis of the classes in `kernel`, -1 or 0. Static.
+      chunk_size: tokens at a time; None chooses. Static.
+      max_tokens: a promise that at most so many tokens are kept; see
+        `linear_softmax_cross_entropy`. Static.
+      backward: `"recompute"` the logits for the gradient, or `"save"` their derivative
+        (without entropies). Static.
+      axis_name: inside `jax.shard_map`, the mesh axis over which the classes are
+        spread.
+      implementation: None chooses; "xla" runs everywhere.
+
+    Returns:
+      The log-probabilities in nats (or of `base`), at most 0, float32 (float64 for
+      float64 inputs), the shape of `tokens`; with `return_entropy` also the entropies,
+      at least 0, of the same shape.
+
+    Numerics:
+      As `linear_softmax_cross_entropy`: float32 logits, exact for confident tokens. A
+      token outside [0, classes) gives NaN.
+
+    Gradient:
+      :math:`\partial \log p_y / \partial x_j = [j = y] - p_j`,
+      :math:`\partial H / \partial x_j = -p_j (\log p_j + H)`.
+
+    Raises:
+      TypeError: an array not of the kind described, a traced static option.
+      ValueError: shapes that do not fit, an option out of its range.
+      NotImplementedError: an `implementation` that does not exist here, or entropies
+        with `backward="save"`.
+
+    Examples:
+      >>> import jax.numpy as jnp, jaxloss
+      >>> hidden, kernel = jnp.ones((2, 3)), jnp.zeros((3, 4))
+      >>> print(jaxloss.linear_log_probs(hidden, kernel, jnp.array([0, 3])).round(4))
+      [-1.3863 -1.3863]
+
+    References:
+      Rafailov et al., *Direct Preference Optimization*, arXiv:2305.18290;
+      Schulman et al., *Proximal Policy Optimization*, arXiv:1707.06347.
+
+    Elsewhere: TRL's `selective_log_softmax` on full logits.
+    """
+    check = Check("linear_log_probs")
+    check.base(base)
+    check.static(return_entropy=return_entropy)
+    settings = Settings(
+        class_axis, chunk_size, max_tokens, axis_name, backward, implementation
+    )
+    x = head(check, hidden, kernel, bias, settings)
+    if return_entropy and backward == "save":
+        raise NotImplementedError(
+            "jaxloss.linear_log_probs: entropies are computed with "
+            'backward="recompute" only. Leave `backward` out.'
+        )
+    x, label, kept = _labelled(check, x, "tokens", tokens, where, ignore_index)
+    options = Options.check(
+        check,
+        x.like,
+        x.classes_here,
+        label_smoothing=0.0,
+        class_weights=None,
+        z_loss=0.0,
+        logit_softcap=logit_softcap,
+        temperature=temperature,
+    )
+    of_all, of_each = _apart(x, options)
+
+    def row(z: Array, shared: Tree, per_token: Tree) -> Tree:
+        of_all, of_classes = shared
+        label, of_each, of_token = per_token
+        kept = Kept(of_classes, of_token).row()
+        if kept is not None:
+            z = jnp.where(kept, z, -jnp.inf)
+        z, _ = modified(z, _together(of_all, of_each), x.axis)
+        log_prob = -in_base(rows.label_nll(z, label[:, None], x.axis)[:, 0], base)
+        if not return_entropy:
+            return log_prob
+        return log_prob, in_base(softmax_entropy(z, x.axis)[:, 0], base)
+
+    return compute(
+        check,
+        x,
+        row,
+        (of_all, kept.of_all),
+        (label, of_each, kept.of_each),
+        weights=None,
+        reduction="none",
+    )
+
+
+# ------------------------------------------------------------------ what they share
+
+
+def _labelled(
+    check: Check,
+    x: Head,
+    name: str,
+    labels: Input,
+    where: Input | None,
+    ignore_index: int | None,
+) -> tuple[Head, Array, Kept]:
+    """The head and its labels, `[tokens]`, without the tokens not kept."""
+    check.static(ignore_index=ignore_index)
+    y = check.labels(name, labels)
+    check.shape(name, y, x.shape)
+    y = x.flat(y.astype(jnp.int64 if y.dtype.itemsize == 8 else jnp.int32))
+    x, kept = masked(check, x, where)
+    if ignore_index is not None:
+        x = x.drop(y != ignore_index)
+    mask = kept.row()
+    if mask is not None:
+        # A label that does not exist is not a class removed: it stays, and is NaN.
+        here = axes.take_here(mask, y[:, None], x.axis).astype(jnp.float32)
+        there = axes.across(x.axis, here)[0][:, 0] > 0
+        x = x.drop(there | (y < 0) | (y >= x.classes))
+    return x, y if x.keep is None else jnp.where(x.keep, y, 0), kept
+
+
+def _apart(x: Head, options: Options) -> tuple[Options, Options]:
+    """The options that hold for all tokens, and those that differ."""
+
+    def differs(name, option):
+        return option is not None and option.ndim > 0 and name != "class_weights"
+
+    each = {
+        name: x.flat(jnp.broadcast_to(option, x.shape))
+        for name, option in options._asdict().items()
+        if differs(name, option)
+    }
+    return options._replace(**dict.fromkeys(each)), Options(**each)
+
+
+def _together(of_all: Options, of_each: Options) -> Options:
+    """The options lined up with a chunk of logits."""
+    pairs = zip(of_all, of_each, strict=True)
+    options = Options(*(a if e is None else e[:, None] for a, e in pairs))
+    weights = options.class_weights
+    return options._replace(class_weights=None if weights is None else weights[None])
