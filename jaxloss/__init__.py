@@ -84,6 +84,15 @@ from jaxloss._losses.self_supervised import (
     ntxent as ntxent,
 )
 
+# Fused with the linear head that makes the logits
+from jaxloss._linear.losses import (
+    linear_log_probs as linear_log_probs,
+    linear_softmax_cross_entropy as linear_softmax_cross_entropy,
+)
+from jaxloss._linear.plan import (
+    explain as explain,
+)
+
 try:
     __version__ = _metadata.version("jaxloss")
 except _metadata.PackageNotFoundError:  # a source tree that is not installed

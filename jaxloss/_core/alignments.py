@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxloss._core import rows, scaled
+from jaxloss._core import axes, rows, scaled
 from jaxloss._core.scaled import Scaled
 from jaxloss._core.types import Array
 
@@ -124,7 +124,7 @@ def _frames(blank_id: int, logits: Array, sequences: Sequences) -> _Frames:
     skipped, labels, length = sequences
     none = jnp.full_like(length, logits.shape[-1])
     classes = jnp.concatenate([jnp.full_like(length, blank_id), labels], axis=1)
-    log_p = -rows.take(rows.nll(logits, -1), classes[:, None], -1)
+    log_p = -axes.take(rows.nll(logits, -1), classes[:, None], -1)
     # What is behind the last label is not there.
     log_p = jnp.where((classes == none)[:, None], -jnp.inf, log_p)
     return _Frames(
@@ -253,7 +253,7 @@ def _likeliest(logits: Array, blank_id: int) -> tuple[list[tuple[Array, Array]],
     for _ in range(min(2, p.shape[1] - 1)):
         best = jnp.argmax(jnp.where(others, p, -1), axis=1, keepdims=True)
         best = best.astype(index.dtype)
-        likeliest.append((best, rows.take(p, best, 1)))
+        likeliest.append((best, axes.take(p, best, 1)))
         others &= index != best
     return likeliest, jnp.sum(jnp.where(others, p, 0), axis=1, keepdims=True)
 
@@ -271,7 +271,7 @@ def _loss_and_gradient(frames: _Frames) -> tuple[Array, Array]:
     loss, shares = _loss_and_shares(frames)
     p = rows.softmax(frames.logits, -1).p
     main = p > 0.5
-    of_main = rows.take(p, frames.classes[:, None], -1) > 0.5
+    of_main = axes.take(p, frames.classes[:, None], -1) > 0.5
     others = jax.vmap(
         lambda p, classes, shares: p.at[:, classes].add(-shares, mode="drop")
     )(

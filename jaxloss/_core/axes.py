@@ -16,7 +16,7 @@ from jaxloss._core.types import Array
 class SpreadAxis(NamedTuple):
     """An axis of an array whose entries are spread over the devices of a mesh axis."""
 
-    index: int
+    place: int
     name: str
 
 
@@ -25,7 +25,7 @@ RowAxis = int | SpreadAxis
 
 def index(axis: RowAxis) -> int:
     """Which axis of the array it is."""
-    return axis.index if isinstance(axis, SpreadAxis) else axis
+    return axis.place if isinstance(axis, SpreadAxis) else axis
 
 
 def classes(x: Array, axis: RowAxis) -> int:
@@ -38,7 +38,7 @@ def position(label: Array, x: Array, axis: RowAxis) -> Array:
     """The label counted from the first class that this device holds."""
     if not isinstance(axis, SpreadAxis):
         return label
-    return label - jax.lax.axis_index(axis.name) * x.shape[axis.index]
+    return label - jax.lax.axis_index(axis.name) * x.shape[axis.place]
 
 
 def across(axis: RowAxis, *here: Array) -> tuple[Array, ...]:

@@ -276,7 +276,9 @@ class Check:
             "Its rank says which is meant; axes may have size 1, and none is added.",
         )
 
-    def weights(self, weights: Input | None, loss: Array) -> Array | None:
+    def weights(
+        self, weights: Input | None, loss: Array | jax.ShapeDtypeStruct
+    ) -> Array | None:
         """Weights of the losses, in their dtype and shape (axes may have size 1)."""
         if weights is None:
             return None

@@ -17,19 +17,26 @@ differentiated by JAX, its logits computed again (or their derivative kept).
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core.numerics import weighted
 from jaxloss._core.types import Array
 from jaxloss._linear.product import accumulator, product
-
-Tree = Any
-"""Arrays nested in tuples, dicts or None."""
+from jaxloss._linear.tracing import (
+    Split,
+    Tree,
+    is_mapped,
+    is_zero,
+    jvp,
+    mask,
+    nonzero,
+    varying,
+    whole,
+)
 
 Backward = Literal["recompute", "save"]
 """How the losses one by one are differentiated: the logits of a chunk again, or their
@@ -49,6 +56,16 @@ class Inputs(NamedTuple):
     """What the loss of every token may use."""
     per_token: Tree
     """What belongs to a token, its label for instance: the first axis is the tokens."""
+
+
+class Wanted(NamedTuple):
+    """For which leaves of the inputs a gradient is wanted."""
+
+    hidden: tuple[bool, ...]
+    kernel: tuple[bool, ...]
+    bias: tuple[bool, ...]
+    shared: tuple[bool, ...]
+    per_token: tuple[bool, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,73 +129,8 @@ class Engine:
         return carry, jax.tree.map(join, outputs)
 
 
-# ------------------------------------------------------------------ leaves
-
-
-def _is_active(tangent: Any) -> bool:
-    return not isinstance(tangent, SymbolicZero)
-
-
-class _Split(NamedTuple):
-    """A tree, apart into the leaves with respect to which something is linear, and
-    the others."""
-
-    active: list[Array]
-    fixed: list[Array]
-    mask: tuple[bool, ...]
-    structure: Any
-
-    @staticmethod
-    def of(tree: Tree, mask: Sequence[bool]) -> "_Split":
-        leaves, structure = jax.tree.flatten(tree)
-        active = [x for x, is_active in zip(leaves, mask, strict=True) if is_active]
-        fixed = [x for x, is_active in zip(leaves, mask, strict=True) if not is_active]
-        return _Split(active, fixed, tuple(mask), structure)
-
-    def join(self, active: Sequence[Array], fixed: Sequence[Array]) -> Tree:
-        ones, others = iter(active), iter(fixed)
-        leaves = [next(ones if is_active else others) for is_active in self.mask]
-        return jax.tree.unflatten(self.structure, leaves)
-
-
-def _mask(tangents: Tree) -> list[bool]:
-    leaves = jax.tree.leaves(tangents, is_leaf=lambda t: isinstance(t, SymbolicZero))
-    return [_is_active(t) for t in leaves]
-
-
-def _active(tangents: Tree) -> list[Array]:
-    leaves = jax.tree.leaves(tangents, is_leaf=lambda t: isinstance(t, SymbolicZero))
-    return [t for t in leaves if _is_active(t)]
-
-
 def _wide(x: Array) -> Array:
     return x.astype(accumulator(x.dtype))
-
-
-def _varying(like: Tree, x: Array) -> Array:
-    """`x`, said to differ over the mesh axes over which anything of `like` does."""
-    names = set()
-    for leaf in jax.tree.leaves(like):
-        names |= set(getattr(jax.typeof(leaf), "vma", None) or ())
-    missing = names - set(getattr(jax.typeof(x), "vma", None) or ())
-    return jax.lax.pcast(x, tuple(missing), to="varying") if missing else x
-
-
-def _is_mapped(tree: Tree) -> bool:
-    """Whether `jax.vmap` is tracing any of these arrays at this moment."""
-    found = []
-
-    @jax.custom_batching.custom_vmap
-    def probe(tree):
-        return jnp.zeros(())
-
-    @probe.def_vmap
-    def _(size, batched, tree):
-        found.append(size)
-        return jnp.zeros(()), False
-
-    probe(tree)
-    return bool(found)
 
 
 # ------------------------------------------------------------------ one by one
@@ -195,65 +147,71 @@ def _losses(engine: Engine, inputs: Inputs) -> Tree:
 
 
 def _losses_jvp(engine: Engine, primals, tangents):
-    # JAX transposes the scan below, and sums the cotangent of what every chunk uses in
-    # the dtype of its tangent: hence tangents in float32.
+    # What is linear is a scan again, which JAX transposes. It sums the cotangent of
+    # what every chunk uses in the dtype of its tangent: hence tangents in float32.
     (inputs,), (d,) = primals, tangents
-    shared = _Split.of(inputs.shared, _mask(d.shared))
-    rows = _Split.of(inputs.per_token, _mask(d.per_token))
-    dkernel = _wide(d.kernel) if _is_active(d.kernel) else None
-    has_bias = inputs.bias is not None and _is_active(d.bias)
-    dbias = _wide(d.bias) if has_bias else None
-    dshared = [_wide(t) for t in _active(d.shared)]
-    dhidden = d.hidden if _is_active(d.hidden) else None
+    if engine.backward == "save":
+        losses, slopes = whole(functools.partial(_slopes, engine))(inputs)
+    else:
+        losses, slopes = _losses(engine, inputs), None
+    shared = Split.of(inputs.shared, mask(d.shared))
+    rows = Split.of(inputs.per_token, mask(d.per_token))
+    dkernel = None if is_zero(d.kernel) else _wide(d.kernel)
+    dbias = None if d.bias is None or is_zero(d.bias) else _wide(d.bias)
+    dshared = [_wide(t) for t in nonzero(d.shared)]
 
     def body(carry, chunk, _):
-        hidden, dhidden, active, fixed, drows = chunk
-
-        def row(z, shared_active, rows_active):
-            return engine.row(
-                z,
-                shared.join(shared_active, shared.fixed),
-                rows.join(rows_active, fixed),
-            )
-
+        hidden, dhidden, slope, active, fixed, drows = chunk
         z = engine.logits(hidden, inputs.kernel, inputs.bias)
         dz = jnp.zeros_like(z)
         if dhidden is not None:
-            dz += product(dhidden, inputs.kernel, (1, 1 - engine.class_axis))
+            dz += engine.logits(dhidden, inputs.kernel, None)
         if dkernel is not None:
-            dz += product(hidden, dkernel, (1, 1 - engine.class_axis))
+            dz += engine.logits(hidden, dkernel, None)
         if dbias is not None:
             dz += dbias
-        dactive = [
-            t.astype(s.dtype) for t, s in zip(dshared, shared.active, strict=True)
-        ]
-        others = (shared.active, active), (dactive, drows)
-        if engine.backward == "save":
-            return carry, _saved(row, z, dz, *others, dtype=hidden.dtype)
-        return carry, jax.jvp(row, (z, *others[0]), (dz, *others[1]))
 
-    if engine.backward == "recompute":
-        body = jax.checkpoint(body, prevent_cse=False)
-    chunks = inputs.hidden, dhidden, rows.active, rows.fixed, _active(d.per_token)
-    return engine.scan(body, (), chunks)[1]
+        def row(z, shared_active, rows_active):
+            of_all = shared.join(shared_active, shared.fixed)
+            return engine.row(z, of_all, rows.join(rows_active, fixed))
+
+        pairs = zip(dshared, shared.active, strict=True)
+        others = [t.astype(x.dtype) for t, x in pairs], drows
+        point = shared.active, active
+        if slope is None:
+            return carry, jax.jvp(row, (z, *point), (dz, *others))[1]
+        dloss = jnp.sum(slope.astype(dz.dtype) * dz, axis=-1)
+        if jax.tree.leaves(others):
+            dloss += jax.jvp(functools.partial(row, z), point, others)[1]
+        return carry, dloss
+
+    chunks = (
+        inputs.hidden,
+        None if is_zero(d.hidden) else d.hidden,
+        slopes,
+        rows.active,
+        rows.fixed,
+        nonzero(d.per_token),
+    )
+    # Of a chunk nothing is kept but what it is computed from.
+    return losses, engine.scan(jax.checkpoint(body, prevent_cse=False), (), chunks)[1]
 
 
 _losses.defjvp(_losses_jvp, symbolic_zeros=True)
 
 
-def _saved(row, z, dz, others, dothers, *, dtype):
-    """A chunk's losses and their tangents; of the chunk's size only the derivative
-    with respect to its logits is kept for the transpose, rounded."""
-    loss, pull = jax.vjp(lambda z: row(z, *others), z)
-    (slope,) = pull(jax.tree.map(jnp.ones_like, loss))
-    slope = slope.astype(dtype)
-    # Widened where it is used: widened here, that would be what is kept.
-    inner = jax.checkpoint(lambda slope, dz: jnp.sum(slope.astype(dz.dtype) * dz, -1))
-    dloss = inner(slope, dz)
-    if jax.tree.leaves(dothers):
-        fixed = jax.lax.stop_gradient(z)
-        dloss += jax.jvp(lambda *others: row(fixed, *others), others, dothers)[1]
-    return loss, dloss
+def _slopes(engine: Engine, inputs: Inputs) -> tuple[Array, Array]:
+    """The losses and their derivatives with respect to the logits, in the dtype of the
+    hidden states."""
+
+    def body(carry, chunk, _):
+        hidden, per_token = chunk
+        z = engine.logits(hidden, inputs.kernel, inputs.bias)
+        loss, pull = jax.vjp(lambda z: engine.row(z, inputs.shared, per_token), z)
+        (slope,) = pull(jnp.ones_like(loss))
+        return carry, (loss, slope.astype(hidden.dtype))
+
+    return engine.scan(body, (), (inputs.hidden, inputs.per_token))[1]
 
 
 # ------------------------------------------------------------------ their sum
@@ -270,26 +228,22 @@ def _total(engine: Engine, inputs: Inputs, weights: Array) -> Array:
 
 def _total_jvp(engine: Engine, primals, tangents):
     (inputs, weights), (d, dweights) = primals, tangents
-    everywhere = d.kernel, d.bias, d.shared
-    if any(_mask(everywhere)) and _is_mapped((inputs, weights)):
+    if any(mask((d.kernel, d.bias, d.shared))) and is_mapped(primals):
         # One kernel under several sums, as when losses of examples are mapped and then
         # averaged: a gradient for each sum would be as many kernels.
-        active = _Split.of((inputs, weights), _mask((d, dweights)))
-
-        def total(*leaves):
-            inputs, weights = active.join(leaves, active.fixed)
+        def total(inputs, weights):
             return _sum(_losses(engine, inputs), weights)
 
-        return jax.jvp(total, tuple(active.active), tuple(_active((d, dweights))))
-    losses, gradients = _gradients(engine, inputs, weights, Inputs(*map(_mask, d)))
+        return jvp(total, primals, tangents)
+    wanted = Wanted(*map(mask, d))
+    gradients_of = whole(functools.partial(_gradients, engine, wanted))
+    losses, gradients = gradients_of(inputs, weights)
     dtotal = jnp.zeros((), losses.dtype)
-    for gradient, tangent in zip(gradients, _active(d), strict=True):
-        dtotal += jnp.vdot(gradient, tangent.astype(gradient.dtype)).astype(
-            dtotal.dtype
-        )
+    for gradient, tangent in zip(gradients, nonzero(d), strict=True):
+        dtotal += jnp.vdot(_wide(gradient), _wide(tangent)).astype(dtotal.dtype)
     if engine.axis_name is not None and gradients:
-        dtotal = jax.lax.psum(_varying(inputs, dtotal), engine.axis_name)
-    if _is_active(dweights):
+        dtotal = jax.lax.psum(varying(inputs, dtotal), engine.axis_name)
+    if not is_zero(dweights):
         dtotal += jnp.vdot(losses, dweights)
     return _sum(losses, weights), dtotal
 
@@ -298,15 +252,15 @@ _total.defjvp(_total_jvp, symbolic_zeros=True)
 
 
 def _gradients(
-    engine: Engine, inputs: Inputs, weights: Array, wanted: Inputs
+    engine: Engine, wanted: Wanted, inputs: Inputs, weights: Array
 ) -> tuple[Array, list[Array]]:
     """The losses, and the gradients of their weighted sum, in the order of the leaves.
 
     Those with respect to what every token uses are sums over the chunks, in float32.
     """
-    shared = _Split.of(inputs.shared, wanted.shared)
-    rows = _Split.of(inputs.per_token, wanted.per_token)
-    of_hidden, of_kernel = any(wanted.hidden), any(wanted.kernel)
+    shared = Split.of(inputs.shared, wanted.shared)
+    rows = Split.of(inputs.per_token, wanted.per_token)
+    (of_hidden,), (of_kernel,) = wanted.hidden, wanted.kernel
     of_bias = any(wanted.bias)
     stored = inputs.hidden.dtype
     if stored == jnp.float16:
@@ -317,11 +271,8 @@ def _gradients(
         hidden, active, fixed = chunk
 
         def row(z, shared_active, rows_active):
-            return engine.row(
-                z,
-                shared.join(shared_active, shared.fixed),
-                rows.join(rows_active, fixed),
-            )
+            of_all = shared.join(shared_active, shared.fixed)
+            return engine.row(z, of_all, rows.join(rows_active, fixed))
 
         z = engine.logits(hidden, inputs.kernel, inputs.bias)
         loss, pull = jax.vjp(row, z, shared.active, active)
@@ -341,9 +292,12 @@ def _gradients(
         sums = [total + share for total, share in zip(sums, here, strict=True)]
         return sums, (loss, dhidden, drows)
 
-    summed = [inputs.kernel] * of_kernel + [inputs.bias] * of_bias + shared.active
+    summed = [inputs.kernel] if of_kernel else []
+    if inputs.bias is not None and any(wanted.bias):
+        summed.append(inputs.bias)
+    summed += shared.active
     zeros = [
-        _varying((inputs, weights), jnp.zeros(x.shape, accumulator(x.dtype)))
+        varying((inputs, weights), jnp.zeros(x.shape, accumulator(x.dtype)))
         for x in summed
     ]
     chunks = inputs.hidden, rows.active, rows.fixed
@@ -361,6 +315,5 @@ def _factor(slope: Array, *dtypes: jnp.dtype) -> tuple[Array, Array | float]:
     # about a thousand, by a power of two.
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(slope), initial=0))
     exponent = jnp.where(largest > 0, jnp.frexp(largest)[1] - 10, 0)
-    return jnp.ldexp(slope, -exponent).astype(dtype), jnp.ldexp(
-        jnp.ones((), slope.dtype), exponent
-    )
+    unit = jnp.ldexp(jnp.ones((), slope.dtype), exponent)
+    return jnp.ldexp(slope, -exponent).astype(dtype), unit

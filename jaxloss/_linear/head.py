@@ -11,7 +11,8 @@ from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.types import Array, Implementation, Input, Reduction
 from jaxloss._core.validate import Check
 from jaxloss._linear import plan
-from jaxloss._linear.engine import Backward, Engine, Inputs, Tree
+from jaxloss._linear.engine import Backward, Engine, Inputs
+from jaxloss._linear.tracing import Tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,10 +219,10 @@ def compute(
       per_token: what belongs to a token; the first axis is the tokens.
       normalizer: a factor of the losses, `[tokens]`, that counts in the mean.
     """
-    weights = check.weights(weights, x.like)
-    weights = None if weights is None else weights.reshape(-1)
-    gathered = _gather(x, (per_token, weights, normalizer))
-    states, (per_token, weights, normalizer), keep = gathered.chosen
+    factor = check.weights(weights, x.like)
+    factor = None if factor is None else factor.reshape(-1)
+    gathered = _gather(x, (per_token, factor, normalizer))
+    states, (per_token, factor, normalizer), keep = gathered.chosen
     tokens, hidden = states.shape
     chunk = x.settings.chunk_size or plan.chunk_of(
         tokens, x.classes_here, jax.default_backend()
@@ -249,12 +250,12 @@ def compute(
         losses = engine.losses(arguments)
         return jax.tree.map(
             lambda loss: gathered.spread(
-                reduce(loss, where=keep, weights=weights)
+                reduce(loss, where=keep, weights=factor)
             ).reshape(x.shape),
             losses,
         )
     dtype = x.like.dtype
-    share = jnp.ones(tokens, dtype) if weights is None else weights
+    share = jnp.ones(tokens, dtype) if factor is None else factor
     if keep is not None:
         share = jnp.where(keep, share, 0)
     total = engine.total(arguments, share)
@@ -269,7 +270,7 @@ class _Gathered(NamedTuple):
 
     chosen: tuple[Array, Tree, Array | None]
     """Hidden states, what belongs to their tokens, and which of them count."""
-    index: Array | None
+    place: Array | None
     """Where they stood."""
     tokens: int
     """How many there were."""
@@ -280,10 +281,10 @@ class _Gathered(NamedTuple):
         return value if self.poison is None else value * self.poison.astype(value.dtype)
 
     def spread(self, losses: Array) -> Array:
-        if self.index is None:
+        if self.place is None:
             return losses
         zeros = jnp.zeros(self.tokens, losses.dtype)
-        return self.loud(zeros.at[self.index].set(losses, mode="drop"))
+        return self.loud(zeros.at[self.place].set(losses, mode="drop"))
 
 
 def _gather(x: Head, per_token: Tree) -> _Gathered:

@@ -7,7 +7,7 @@ the probability given to the truth.
 import jax
 import jax.numpy as jnp
 
-from jaxloss._core import inputs, rows
+from jaxloss._core import axes, inputs, rows
 from jaxloss._core.labels import distributed_rows, labelled_rows
 from jaxloss._core.modulation import (
     class_focal,
@@ -192,7 +192,7 @@ def softmax_focal_loss(
             loss = class_focal(loss, gamma)
         if alpha is not None:
             loss = weighted(
-                loss, rows.take(_class_alpha(check, alpha, x), label, x.axis)
+                loss, axes.take(_class_alpha(check, alpha, x), label, x.axis)
             )
     else:
         x, shares = distributed_rows(
