@@ -29,10 +29,12 @@ from jaxloss._linear.product import accumulator, product
 from jaxloss._linear.tracing import (
     Split,
     Tree,
+    all_mesh_axes,
     is_mapped,
     is_zero,
     jvp,
     mask,
+    mesh_axes,
     nonzero,
     varying,
     whole,
@@ -94,6 +96,15 @@ class Engine:
 
     # ------------------------------------------------------------------ pieces
 
+    def spread(self, like: Tree, inputs: Inputs) -> Inputs:
+        """The inputs, or their tangents, said to differ over the mesh axes over which
+        anything of `like` does; but for the classes' axis, if they know of no classes.
+        """
+        everywhere = all_mesh_axes(like)
+        tokens = everywhere - {self.axis_name}
+        head = varying((inputs.hidden, inputs.kernel, inputs.bias), everywhere)
+        return Inputs(*head, *varying((inputs.shared, inputs.per_token), tokens))
+
     def logits(self, hidden: Array, kernel: Array, bias: Array | None) -> Array:
         """In float32, or float64."""
         z = product(hidden, kernel, (1, 1 - self.class_axis))
@@ -138,6 +149,8 @@ def _wide(x: Array) -> Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _losses(engine: Engine, inputs: Inputs) -> Tree:
+    inputs = engine.spread(inputs, inputs)
+
     def body(carry, chunk, _):
         hidden, per_token = chunk
         z = engine.logits(hidden, inputs.kernel, inputs.bias)
@@ -154,11 +167,16 @@ def _losses_jvp(engine: Engine, primals, tangents):
         losses, slopes = whole(functools.partial(_slopes, engine))(inputs)
     else:
         losses, slopes = _losses(engine, inputs), None
+    like = inputs
+    inputs = engine.spread(like, inputs)
     shared = Split.of(inputs.shared, mask(d.shared))
     rows = Split.of(inputs.per_token, mask(d.per_token))
     dkernel = None if is_zero(d.kernel) else _wide(d.kernel)
     dbias = None if d.bias is None or is_zero(d.bias) else _wide(d.bias)
     dshared = [_wide(t) for t in nonzero(d.shared)]
+    dhidden = None if is_zero(d.hidden) else d.hidden
+    tangents = Inputs(dhidden, dkernel, dbias, dshared, nonzero(d.per_token))
+    dhidden, dkernel, dbias, dshared, drows = engine.spread(like, tangents)
 
     def body(carry, chunk, _):
         hidden, dhidden, slope, active, fixed, drows = chunk
@@ -181,18 +199,13 @@ def _losses_jvp(engine: Engine, primals, tangents):
         if slope is None:
             return carry, jax.jvp(row, (z, *point), (dz, *others))[1]
         dloss = jnp.sum(slope.astype(dz.dtype) * dz, axis=-1)
+        if engine.axis_name is not None:
+            dloss = jax.lax.psum(dloss, engine.axis_name)
         if jax.tree.leaves(others):
             dloss += jax.jvp(functools.partial(row, z), point, others)[1]
         return carry, dloss
 
-    chunks = (
-        inputs.hidden,
-        None if is_zero(d.hidden) else d.hidden,
-        slopes,
-        rows.active,
-        rows.fixed,
-        nonzero(d.per_token),
-    )
+    chunks = inputs.hidden, dhidden, slopes, rows.active, rows.fixed, drows
     # Of a chunk nothing is kept but what it is computed from.
     return losses, engine.scan(jax.checkpoint(body, prevent_cse=False), (), chunks)[1]
 
@@ -203,6 +216,7 @@ _losses.defjvp(_losses_jvp, symbolic_zeros=True)
 def _slopes(engine: Engine, inputs: Inputs) -> tuple[Array, Array]:
     """The losses and their derivatives with respect to the logits, in the dtype of the
     hidden states."""
+    inputs = engine.spread(inputs, inputs)
 
     def body(carry, chunk, _):
         hidden, per_token = chunk
@@ -238,11 +252,16 @@ def _total_jvp(engine: Engine, primals, tangents):
     wanted = Wanted(*map(mask, d))
     gradients_of = whole(functools.partial(_gradients, engine, wanted))
     losses, gradients = gradients_of(inputs, weights)
-    dtotal = jnp.zeros((), losses.dtype)
+    dtotal = here = jnp.zeros((), losses.dtype)
     for gradient, tangent in zip(gradients, nonzero(d), strict=True):
-        dtotal += jnp.vdot(_wide(gradient), _wide(tangent)).astype(dtotal.dtype)
-    if engine.axis_name is not None and gradients:
-        dtotal = jax.lax.psum(varying(inputs, dtotal), engine.axis_name)
+        share = jnp.vdot(_wide(gradient), _wide(tangent)).astype(dtotal.dtype)
+        # Of what knows of the classes each device has the gradient of its own.
+        if engine.axis_name in mesh_axes(gradient):
+            here += share
+        else:
+            dtotal += share
+    if engine.axis_name is not None:
+        dtotal += jax.lax.psum(here, engine.axis_name)
     if not is_zero(dweights):
         dtotal += jnp.vdot(losses, dweights)
     return _sum(losses, weights), dtotal
@@ -258,6 +277,9 @@ def _gradients(
 
     Those with respect to what every token uses are sums over the chunks, in float32.
     """
+    like = inputs, weights
+    inputs = engine.spread(like, inputs)
+    weights = varying(weights, all_mesh_axes(like) - {engine.axis_name})
     shared = Split.of(inputs.shared, wanted.shared)
     rows = Split.of(inputs.per_token, wanted.per_token)
     (of_hidden,), (of_kernel,) = wanted.hidden, wanted.kernel
@@ -297,8 +319,7 @@ def _gradients(
         summed.append(inputs.bias)
     summed += shared.active
     zeros = [
-        varying((inputs, weights), jnp.zeros(x.shape, accumulator(x.dtype)))
-        for x in summed
+        varying(jnp.zeros(x.shape, accumulator(x.dtype)), mesh_axes(x)) for x in summed
     ]
     chunks = inputs.hidden, rows.active, rows.fixed
     sums, (losses, dhidden, drows) = engine.scan(body, zeros, chunks, weights)

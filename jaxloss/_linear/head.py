@@ -12,7 +12,7 @@ from jaxloss._core.types import Array, Implementation, Input, Reduction
 from jaxloss._core.validate import Check
 from jaxloss._linear import plan
 from jaxloss._linear.engine import Backward, Engine, Inputs
-from jaxloss._linear.tracing import Tree
+from jaxloss._linear.tracing import Tree, all_mesh_axes, mesh_axes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,12 +163,25 @@ def _check_axis_name(check: Check, name: str) -> None:
             "Call the loss inside jax.shard_map(..., mesh=...) with that axis, or "
             "leave it out: under jax.jit sharded arrays need no name.",
         ) from None
-    if name not in (getattr(jax.typeof(index), "vma", None) or ()):
+    if name not in mesh_axes(index):
         raise NotImplementedError(
             f"jaxloss.{check.function}: `axis_name` needs a surrounding "
             "jax.shard_map(..., check_vma=True): without it, JAX does not know which "
             "values are the same on all devices, and gradients would be counted once "
             "for each."
+        )
+
+
+def _check_tokens(check: Check, x: Head, tokens: Tree) -> None:
+    if x.settings.axis_name in all_mesh_axes(tokens):
+        raise check.value_error(
+            "hidden",
+            "the same on all devices of the mesh axis "
+            f"{x.settings.axis_name!r}, over which the classes are spread, as are the "
+            "labels and weights",
+            "different on them",
+            "Leave that axis out of their in_specs, or gather them with "
+            "jax.lax.all_gather first.",
         )
 
 
@@ -246,6 +259,7 @@ def compute(
         )
     )
     arguments = Inputs(states, x.kernel, x.bias, shared, per_token)
+    _check_tokens(check, x, (states, per_token, factor))
     if reduction == "none":
         losses = engine.losses(arguments)
         return jax.tree.map(

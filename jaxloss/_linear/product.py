@@ -16,6 +16,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxloss._core.types import Array
+from jaxloss._linear.tracing import all_mesh_axes, varying
 
 Axes = Sequence[int]
 Dimensions = tuple[tuple[Axes, Axes], tuple[Axes, Axes]]
@@ -28,6 +29,7 @@ def product(a: Array, b: Array, contract: tuple[int, int]) -> Array:
     to either is in that one's dtype.
     """
     (i, j) = contract
+    a, b = varying((a, b), all_mesh_axes((a, b)))
     return _product.bind(a, b, dimensions=(((i,), (j,)), ((), ())))
 
 
@@ -81,6 +83,7 @@ def _pull_back(ct, known, wanted, *, contract, batch, first: bool):
     batches = len(batch_known)
     start = batches + (len(free_wanted) if first else 0)
     in_ct = tuple(range(start, start + len(free_known)))
+    ct, known = varying((ct, known), all_mesh_axes((ct, known)))
     out = _product.bind(
         ct.astype(known.dtype) if known.dtype.itemsize < 4 else ct,
         known,

@@ -73,13 +73,31 @@ def whole(function: Callable) -> Callable:
     return whole
 
 
-def varying(like: Tree, x: Array) -> Array:
-    """`x`, said to differ over the mesh axes over which anything of `like` does."""
-    names = set()
-    for leaf in jax.tree.leaves(like):
-        names |= set(getattr(jax.typeof(leaf), "vma", None) or ())
-    missing = names - set(getattr(jax.typeof(x), "vma", None) or ())
-    return jax.lax.pcast(x, tuple(missing), to="varying") if missing else x
+def mesh_axes(x: Array) -> frozenset[str]:
+    """The mesh axes over which `x` differs, inside a `jax.shard_map` that checks it."""
+    kind = jax.typeof(x)
+    # The attribute had another name in earlier releases of JAX.
+    manual = getattr(kind, "manual_axis_type", None)
+    return getattr(kind, "vma", frozenset()) if manual is None else manual.varying
+
+
+def all_mesh_axes(tree: Tree) -> frozenset[str]:
+    """The mesh axes over which anything of a tree differs."""
+    return frozenset().union(*(mesh_axes(leaf) for leaf in jax.tree.leaves(tree)))
+
+
+def varying(tree: Tree, names: frozenset[str]) -> Tree:
+    """The same arrays, said to differ over these mesh axes too.
+
+    What is the same everywhere and used where something differs has its cotangents
+    summed over the devices there. Said before a loop, that is done once, after it.
+    """
+
+    def cast(x):
+        missing = tuple(names - mesh_axes(x))
+        return jax.lax.pcast(x, missing, to="varying") if missing else x
+
+    return jax.tree.map(cast, tree)
 
 
 def is_mapped(tree: Tree) -> bool:
