@@ -85,6 +85,12 @@ from jaxloss._losses.self_supervised import (
 )
 
 # Fused with the linear head that makes the logits
+from jaxloss._linear.distillation import (
+    linear_distillation_loss as linear_distillation_loss,
+)
+from jaxloss._linear.generic import (
+    linear_loss as linear_loss,
+)
 from jaxloss._linear.losses import (
     linear_log_probs as linear_log_probs,
     linear_softmax_cross_entropy as linear_softmax_cross_entropy,

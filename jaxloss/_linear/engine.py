@@ -96,14 +96,13 @@ class Engine:
 
     # ------------------------------------------------------------------ pieces
 
-    def spread(self, like: Tree, inputs: Inputs) -> Inputs:
+    def spread(self, like: Tree, inputs: Tree) -> Inputs:
         """The inputs, or their tangents, said to differ over the mesh axes over which
         anything of `like` does; but for the classes' axis, if they know of no classes.
         """
         everywhere = all_mesh_axes(like)
         tokens = everywhere - {self.axis_name}
-        head = varying((inputs.hidden, inputs.kernel, inputs.bias), everywhere)
-        return Inputs(*head, *varying((inputs.shared, inputs.per_token), tokens))
+        return Inputs(*varying(inputs[:3], everywhere), *varying(inputs[3:], tokens))
 
     def logits(self, hidden: Array, kernel: Array, bias: Array | None) -> Array:
         """In float32, or float64."""
@@ -175,7 +174,7 @@ def _losses_jvp(engine: Engine, primals, tangents):
     dbias = None if d.bias is None or is_zero(d.bias) else _wide(d.bias)
     dshared = [_wide(t) for t in nonzero(d.shared)]
     dhidden = None if is_zero(d.hidden) else d.hidden
-    tangents = Inputs(dhidden, dkernel, dbias, dshared, nonzero(d.per_token))
+    tangents = dhidden, dkernel, dbias, dshared, nonzero(d.per_token)
     dhidden, dkernel, dbias, dshared, drows = engine.spread(like, tangents)
 
     def body(carry, chunk, _):

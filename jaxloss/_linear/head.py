@@ -68,6 +68,17 @@ class Head(NamedTuple):
         wide = any(a.dtype == jnp.float64 for a in arrays)
         return jax.ShapeDtypeStruct(self.shape, jnp.float64 if wide else jnp.float32)
 
+    @property
+    def chunk(self) -> int:
+        """Tokens at a time."""
+        tokens = self.hidden.shape[0]
+        if self.keep is not None and self.settings.max_tokens is not None:
+            tokens = min(tokens, self.settings.max_tokens)
+        chosen = self.settings.chunk_size or plan.chunk_of(
+            tokens, self.classes_here, jax.default_backend()
+        )
+        return min(chosen, max(tokens, 1))
+
     def flat(self, per_token: Array) -> Array:
         """One entry a token, whatever further axes there are."""
         rest = per_token.shape[len(self.shape) :]
@@ -87,15 +98,17 @@ def head(
     kernel: Input,
     bias: Input | None,
     settings: Settings,
+    names: tuple[str, str, str] = ("hidden", "kernel", "bias"),
 ) -> Head:
     """The arguments of every fused loss, checked."""
+    of_hidden, of_kernel, of_bias = names
     check.static(**dataclasses.asdict(settings))
     _check_settings(check, settings)
-    x = check.floating("hidden", hidden)
-    w = check.floating("kernel", kernel)
+    x = check.floating(of_hidden, hidden)
+    w = check.floating(of_kernel, kernel)
     if x.ndim < 1:
         raise check.value_error(
-            "hidden",
+            of_hidden,
             "of shape [..., hidden]",
             f"of shape {x.shape}",
             "The last axis is that of the hidden units.",
@@ -103,20 +116,20 @@ def head(
     form = "[hidden, classes]" if settings.class_axis % 2 else "[classes, hidden]"
     if w.ndim != 2 or w.shape[1 - settings.class_axis % 2] != x.shape[-1]:
         raise check.value_error(
-            "kernel",
-            f"of shape {form} with {x.shape[-1]} hidden units, as `hidden` has",
+            of_kernel,
+            f"of shape {form} with {x.shape[-1]} hidden units, as `{of_hidden}` has",
             f"of shape {w.shape}",
             "An embedding table or a weight of shape [classes, hidden] is passed with "
             "class_axis=0.",
         )
     b = None
     if bias is not None:
-        b = check.floating("bias", bias)
+        b = check.floating(of_bias, bias)
         classes = w.shape[settings.class_axis % 2]
         if b.shape != (classes,):
             raise check.value_error(
-                "bias",
-                f"of shape ({classes},), one for each class of `kernel`",
+                of_bias,
+                f"of shape ({classes},), one for each class of `{of_kernel}`",
                 f"of shape {b.shape}",
                 "Reshape it.",
             )
@@ -237,13 +250,8 @@ def compute(
     gathered = _gather(x, (per_token, factor, normalizer))
     states, (per_token, factor, normalizer), keep = gathered.chosen
     tokens, hidden = states.shape
-    chunk = x.settings.chunk_size or plan.chunk_of(
-        tokens, x.classes_here, jax.default_backend()
-    )
-    engine = Engine(
-        row, min(chunk, max(tokens, 1)), x.class_axis, x.settings.axis_name,
-        x.settings.backward,
-    )  # fmt: skip
+    name, backward = x.settings.axis_name, x.settings.backward
+    engine = Engine(row, x.chunk, x.class_axis, name, backward)
     plan.note(
         plan.Plan(
             check.function,
@@ -255,7 +263,7 @@ def compute(
             jnp.promote_types(states.dtype, x.kernel.dtype).name,
             engine.chunk,
             reduction != "none",
-            x.settings.backward,
+            backward,
         )
     )
     arguments = Inputs(states, x.kernel, x.bias, shared, per_token)

@@ -117,19 +117,20 @@ class Plan:
         def memory(number):
             return f"{number / MIB:,.1f} MiB"
 
-        lines = [
-            ("implementation", f"{self.implementation}: {self.reason}"),
-            ("tokens x hidden x classes", f"{count(self.tokens)} x "
-             f"{count(self.hidden)} x {count(self.classes)}, {self.dtype}"),
-            ("chunks", f"{count(self.chunks)} of {count(self.chunk)} tokens"),
-            ("matmuls", ", ".join(f"{k}: {v}" for k, v in self.matmuls.items())),
-            ("FLOPs", ", ".join(f"{k}: {v:.3g}" for k, v in self.flops.items())),
-            ("bytes moved", memory(self.bytes_moved)),
-            ("temporaries", f"at most {memory(self.temporaries)}, against "
-             f"{memory(4 * self.tokens * self.classes)} for the logits alone"),
-        ]  # fmt: skip
-        width = max(len(name) for name, _ in lines)
-        body = "\n".join(f"  {name:<{width}}  {text}" for name, text in lines)
+        shape = " x ".join(map(count, (self.tokens, self.hidden, self.classes)))
+        logits = memory(4 * self.tokens * self.classes)
+        lines = {
+            "implementation": f"{self.implementation}: {self.reason}",
+            "tokens x hidden x classes": f"{shape}, {self.dtype}",
+            "chunks": f"{count(self.chunks)} of {count(self.chunk)} tokens",
+            "matmuls": ", ".join(f"{k}: {v}" for k, v in self.matmuls.items()),
+            "FLOPs": ", ".join(f"{k}: {v:.3g}" for k, v in self.flops.items()),
+            "bytes moved": memory(self.bytes_moved),
+            "temporaries": f"at most {memory(self.temporaries)}, against {logits} for "
+            "the logits alone",
+        }
+        width = max(map(len, lines))
+        body = "\n".join(f"  {name:<{width}}  {text}" for name, text in lines.items())
         return f"jaxloss.{self.function}\n{body}"
 
 
