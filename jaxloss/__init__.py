@@ -85,6 +85,11 @@ from jaxloss._losses.self_supervised import (
 )
 
 # Fused with the linear head that makes the logits
+from jaxloss._linear.contrastive import (
+    clip_loss as clip_loss,
+    info_nce_loss as info_nce_loss,
+    siglip_loss as siglip_loss,
+)
 from jaxloss._linear.distillation import (
     linear_distillation_loss as linear_distillation_loss,
 )

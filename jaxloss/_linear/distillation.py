@@ -98,7 +98,7 @@ def linear_distillation_loss(
       >>> kernel = jnp.array([[2.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
       >>> loss = jaxloss.linear_distillation_loss(student, kernel, teacher, kernel)
       >>> print(f"{loss:.4f}")
-      0.2149
+      0.1823
 
     References:
       Hinton et al., arXiv:1503.02531; Agarwal et al., *On-Policy Distillation of

@@ -162,10 +162,10 @@ def _check_settings(check: Check, settings: Settings) -> None:
             'or pass "xla", which runs everywhere.'
         )
     if settings.axis_name is not None:
-        _check_axis_name(check, settings.axis_name)
+        check_axis_name(check, settings.axis_name)
 
 
-def _check_axis_name(check: Check, name: str) -> None:
+def check_axis_name(check: Check, name: str) -> None:
     try:
         index = jax.lax.axis_index(name)
     except NameError:
