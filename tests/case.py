@@ -42,6 +42,7 @@ class Case:
       kinks: inputs rounded to half precision may fall on a kink, where the derivative
         is the mean of both sides; the closed form does not say that, the numeric one
         does.
+      own_shapes: which shapes fit is for a function of the user's to say.
       vmapped: the loss takes ONE example (one whole batch, for a loss that couples the
         examples of a batch, such as `ntxent`): the harness maps it over the leading
         axis of the inputs.
@@ -55,6 +56,9 @@ class Case:
       floor: an absolute error below which nothing is demanded, as `(example arrays) ->
         float`, where the loss itself is a difference of the size of its rounded inputs
         (a residual that cancels, say). Its reason stands in a comment at the row.
+      half_floor: as `floor`, of the gradient in half precision, in units of its
+        epsilon: a fused head rounds the derivative with respect to the logits before
+        the matmul, as every layer's backward does.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Case:
     event: tuple[int, ...]
     argument: int = 0
     kinks: bool = False
+    own_shapes: bool = False
     vmapped: bool = False
     scales: tuple[Scale, ...] = SCALES
     hessian: bool = True
@@ -74,6 +79,7 @@ class Case:
     optax_rtol: float = 2e-5
     rtol: float = 5e-7
     floor: Callable[..., float] | None = None
+    half_floor: Callable[..., float] | None = None
 
     @property
     def loss(self) -> Callable[..., Any]:

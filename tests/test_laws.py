@@ -442,7 +442,7 @@ def test_integer_predictions_are_refused(case: Case, jit: bool):
 def test_shapes_are_exact(case: Case, jit: bool):
     """(B,) against (B, 1) is an error, whatever would broadcast."""
     arrays = floats(case)
-    if len(arrays) == 1:
+    if len(arrays) == 1 or case.own_shapes:
         return
     for bad in (arrays[1][..., None], arrays[1][:1]):
         text = message(case, ValueError, arrays[0], bad, *arrays[2:], jit=jit)

@@ -86,6 +86,9 @@ def info_nce_loss(
     References:
       van den Oord et al., *Representation Learning with Contrastive Predictive Coding*,
       arXiv:1807.03748.
+
+    Elsewhere: `lightly`'s `NTXentLoss`; `optax.losses.ntxent` is its form for views of
+    one batch.
     """
     check = Check("info_nce_loss")
     q, k = _embeddings(check, queries=queries, keys=keys)
@@ -167,6 +170,8 @@ def clip_loss(
     References:
       Radford et al., *Learning Transferable Visual Models From Natural Language
       Supervision*, arXiv:2103.00020.
+
+    Elsewhere: open_clip's `ClipLoss`.
     """
     check = Check("clip_loss")
     x, y = _embeddings(check, images=images, texts=texts)
@@ -236,6 +241,8 @@ def siglip_loss(
 
     References:
       Zhai et al., *Sigmoid Loss for Language Image Pre-Training*, arXiv:2303.15343.
+
+    Elsewhere: open_clip's `SigLipLoss`.
     """
     check = Check("siglip_loss")
     check.base(base)

@@ -114,22 +114,16 @@ def linear_distillation_loss(
         class_axis, chunk_size, max_tokens, axis_name, backward, implementation
     )
     x = head(check, hidden, kernel, bias, settings)
-    teacher = head(
-        check,
-        teacher_hidden,
-        teacher_kernel,
-        teacher_bias,
-        settings,
-        names=("teacher_hidden", "teacher_kernel", "teacher_bias"),
-    )
-    if teacher.shape != x.shape:
+    states = check.floating("teacher_hidden", teacher_hidden)
+    if states.shape[:-1] != x.shape:
         raise check.value_error(
             "teacher_hidden",
-            f"of shape [{', '.join(map(str, x.shape))}, ...], with the tokens of "
-            "`hidden`",
-            f"of shape {(*teacher.shape, teacher.hidden.shape[-1])}",
+            f"of shape {(*x.shape, '...')}, with the tokens of `hidden`",
+            f"of shape {states.shape}",
             "Reshape it.",
         )
+    names = "teacher_hidden", "teacher_kernel", "teacher_bias"
+    teacher = head(check, states, teacher_kernel, teacher_bias, settings, names)
     if teacher.classes_here != x.classes_here:
         raise check.value_error(
             "teacher_kernel",

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 
 from jaxloss._core.numerics import weighted
 from jaxloss._core.types import Array
-from jaxloss._linear.product import accumulator, product
+from jaxloss._linear.product import accumulator, factors, product
 from jaxloss._linear.tracing import (
     Split,
     Tree,
@@ -118,9 +118,9 @@ class Engine:
         and with zero weights; the outputs are cut to the tokens that there are.
         """
         tokens = jax.tree.leaves(per_token)[0].shape[0]
-        count = -(-tokens // self.chunk)
-        if count <= 1:
+        if tokens <= self.chunk:
             return body(carry, per_token, weights)
+        count = -(-tokens // self.chunk)
         missing = count * self.chunk - tokens
 
         def split(x, fill):
@@ -328,7 +328,7 @@ def _gradients(
 def _factor(slope: Array, *dtypes: jnp.dtype) -> tuple[Array, Array | float]:
     """The derivative with respect to the logits, in the dtype to multiply it in, and
     the unit in which it stands there."""
-    dtype = jnp.promote_types(*dtypes)
+    dtype = factors(*dtypes)
     if dtype != jnp.float16:
         return slope.astype(dtype), 1.0
     # Most probabilities are below what float16 can hold: the largest entry becomes

@@ -73,6 +73,8 @@ def linear_loss(row_loss: Callable[..., Array]) -> FusedLoss:
 
     References:
       Hsu et al., *Liger Kernel*, arXiv:2410.10989.
+
+    Elsewhere: Liger Kernel has a fused form of each of a few losses.
     """
     check = Check("linear_loss")
     if not callable(row_loss):

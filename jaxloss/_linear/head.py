@@ -12,6 +12,7 @@ from jaxloss._core.types import Array, Implementation, Input, Reduction
 from jaxloss._core.validate import Check
 from jaxloss._linear import plan
 from jaxloss._linear.engine import Backward, Engine, Inputs
+from jaxloss._linear.product import factors
 from jaxloss._linear.tracing import Tree, all_mesh_axes, mesh_axes
 
 
@@ -77,7 +78,7 @@ class Head(NamedTuple):
         chosen = self.settings.chunk_size or plan.chunk_of(
             tokens, self.classes_here, jax.default_backend()
         )
-        return min(chosen, max(tokens, 1))
+        return min(chosen, tokens)
 
     def flat(self, per_token: Array) -> Array:
         """One entry a token, whatever further axes there are."""
@@ -260,7 +261,7 @@ def compute(
             tokens,
             hidden,
             x.classes_here,
-            jnp.promote_types(states.dtype, x.kernel.dtype).name,
+            factors(states.dtype, x.kernel.dtype).name,
             engine.chunk,
             reduction != "none",
             backward,

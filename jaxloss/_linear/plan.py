@@ -60,7 +60,7 @@ class Plan:
     @property
     def chunks(self) -> int:
         """How many chunks there are."""
-        return -(-self.tokens // self.chunk)
+        return -(-self.tokens // max(self.chunk, 1))
 
     @property
     def matmuls(self) -> dict[str, int]:

@@ -33,13 +33,19 @@ def product(a: Array, b: Array, contract: tuple[int, int]) -> Array:
     return _product.bind(a, b, dimensions=(((i,), (j,)), ((), ())))
 
 
+def factors(*dtypes: jnp.dtype) -> jnp.dtype:
+    """The dtype in which a product's factors meet: that of both, or one that holds
+    both."""
+    return dtypes[0] if len(set(dtypes)) == 1 else accumulator(*dtypes)
+
+
 def accumulator(*dtypes: jnp.dtype) -> jnp.dtype:
     """The dtype of a sum of products: float64 if any factor is, else float32."""
-    return jnp.float64 if jnp.float64 in dtypes else jnp.float32
+    return jnp.dtype("float64" if jnp.dtype("float64") in dtypes else "float32")
 
 
 def _dot(a: Array, b: Array, *, dimensions: Dimensions) -> Array:
-    dtype = jnp.promote_types(a.dtype, b.dtype)
+    dtype = factors(a.dtype, b.dtype)
     # Products of half-precision numbers are exact in float32 whatever the precision;
     # those of float32 numbers are not, where the hardware would round them first.
     exact = dtype.itemsize >= 4
@@ -59,7 +65,7 @@ mlir.register_lowering(_product, mlir.lower_fun(_dot, multiple_results=False))
 
 @_product.def_abstract_eval
 def _(a, b, *, dimensions):
-    dtype = jnp.promote_types(a.dtype, b.dtype)
+    dtype = factors(a.dtype, b.dtype)
     out, _ = jax.lax.dot_general_p.abstract_eval(
         a.update(dtype=dtype, weak_type=False),
         b.update(dtype=dtype, weak_type=False),
