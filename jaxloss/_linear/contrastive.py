@@ -357,7 +357,7 @@ class _Pairs:
             z = z * scale
             z = z if bias is None else z + bias
             if kept is not None:
-                z = jnp.where(kept, z, -jnp.inf)
+                z = jnp.where(kept[None, :], z, -jnp.inf)
             return row(z, label[:, None])
 
         return compute(

@@ -148,7 +148,7 @@ def linear_distillation_loss(
     def row(z: Array, shared: Tree, states: Tree) -> Array:
         (kernel, bias), share, scale = shared
         t = product(states, kernel, contract).astype(z.dtype)
-        t = t if bias is None else t + bias.astype(z.dtype)
+        t = t if bias is None else t + bias.astype(z.dtype)[None, :]
         if scale is not None:
             t, z = t / scale, z / scale
         if divergence == "kl":

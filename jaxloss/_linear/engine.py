@@ -107,7 +107,7 @@ class Engine:
     def logits(self, hidden: Array, kernel: Array, bias: Array | None) -> Array:
         """In float32, or float64."""
         z = product(hidden, kernel, (1, 1 - self.class_axis))
-        return z if bias is None else z + bias.astype(z.dtype)
+        return z if bias is None else z + bias.astype(z.dtype)[None, :]
 
     def scan(
         self, body: Callable, carry: Tree, per_token: Tree, weights: Tree = ()
@@ -186,7 +186,7 @@ def _losses_jvp(engine: Engine, primals, tangents):
         if dkernel is not None:
             dz += engine.logits(hidden, dkernel, None)
         if dbias is not None:
-            dz += dbias
+            dz += dbias[None, :]
 
         def row(z, shared_active, rows_active):
             of_all = shared.join(shared_active, shared.fixed)
