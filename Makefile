@@ -5,11 +5,13 @@
 #   VENV     where to build it                               (default: .venv)
 #   JOBS     test processes                                  (default: 2)
 #   ARGS     further arguments of demo, tests, bench         (default: none)
+#   LM_ARGS  those of demo's second program, train_lm        (default: none)
 
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 ARGS ?=
+LM_ARGS ?=
 
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
@@ -28,9 +30,11 @@ help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' \
 	  | while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
 
-demo: $(RUN_STAMP) ## Set up, then train a network on handwritten digits and plot
+demo: $(RUN_STAMP) ## Set up, then train on handwritten digits and on source code, and plot
 	@echo '==> demo: python -m examples.train_digits $(ARGS)'
 	@$(BIN)/python -m examples.train_digits $(ARGS)
+	@echo '==> demo: python -m examples.train_lm $(LM_ARGS)'
+	@$(BIN)/python -m examples.train_lm $(LM_ARGS)
 
 test: doctest optax-suite unit ## Set up, then run every test
 

@@ -1,16 +1,17 @@
 """The examples run, as a user would run them, and say so when they fall short."""
 
 import pathlib
+import re
 import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def run_example(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs it in a process of its own, so that JAX is configured as users have it."""
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "examples.train_digits", *arguments],
+        [sys.executable, "-W", "error", "-m", f"examples.{name}", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -24,7 +25,9 @@ def plots(folder: pathlib.Path) -> list[str]:
 
 def test_train_digits(tmp_path):
     losses = ["cross-entropy", "smoothing", "focal"]
-    done = run_example("--small", "--loss", *losses, "--out", str(tmp_path))
+    done = run_example(
+        "train_digits", "--small", "--loss", *losses, "--out", str(tmp_path)
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     for loss in losses:
         assert loss in done.stdout
@@ -33,12 +36,30 @@ def test_train_digits(tmp_path):
 
 
 def test_train_digits_fails_below_its_target_accuracy(tmp_path):
-    done = run_example("--epochs", "1", "--out", str(tmp_path))
+    done = run_example("train_digits", "--epochs", "1", "--out", str(tmp_path))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "is below 95%" in done.stdout
 
 
 def test_train_digits_refuses_an_unknown_loss(tmp_path):
-    done = run_example("--loss", "nonsense", "--out", str(tmp_path))
+    done = run_example("train_digits", "--loss", "nonsense", "--out", str(tmp_path))
     assert done.returncode == 2
     assert "nonsense" in done.stderr and "cross-entropy" in done.stderr
+
+
+def test_train_lm(tmp_path):
+    done = run_example("train_lm", "--small", "--tied", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "jaxloss.linear_softmax_cross_entropy" in done.stdout
+    (row,) = re.findall(r"temporaries, loss alone.*", done.stdout)
+    full, fused, _ = map(float, re.findall(r"\d+\.\d+", row))
+    assert fused < full / 2
+    assert str(tmp_path / "lm_losses.png") in done.stdout
+    assert plots(tmp_path) == ["lm_losses.png", "lm_memory.png"]
+
+
+def test_train_lm_fails_where_the_losses_differ(tmp_path):
+    arguments = ["--small", "--steps", "1", "--bound", "-1", "--out", str(tmp_path)]
+    done = run_example("train_lm", *arguments)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "more than rounding apart" in done.stdout
