@@ -24,7 +24,7 @@ LOCK := $(if $(shell command -v flock 2>/dev/null),flock $(VENV).lock,)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test doctest optax-suite unit exhaustive check lint types bench setup setup-dev clean
+.PHONY: help demo test doctest optax-suite devices unit exhaustive check lint types bench setup setup-dev clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' \
@@ -36,7 +36,7 @@ demo: $(RUN_STAMP) ## Set up, then train on handwritten digits and on source cod
 	@echo '==> demo: python -m examples.train_lm $(LM_ARGS)'
 	@$(BIN)/python -m examples.train_lm $(LM_ARGS)
 
-test: doctest optax-suite unit ## Set up, then run every test
+test: doctest optax-suite devices unit ## Set up, then run every test
 
 doctest: $(RUN_STAMP) ## Run the examples in the docstrings
 	@echo '==> doctest: the examples in the docstrings'
@@ -46,14 +46,20 @@ optax-suite: $(RUN_STAMP) ## Run optax's own loss tests against jaxloss
 	@echo "==> optax-suite: optax's own loss tests, run against jaxloss"
 	@$(BIN)/python -m tests.optax_suite -n $(JOBS)
 
+devices: $(RUN_STAMP) ## Run tests/devices on eight virtual devices
+	@echo '==> devices: the tests over several devices, on eight virtual ones'
+	@XLA_FLAGS=--xla_force_host_platform_device_count=8 \
+	  $(BIN)/python -m pytest -n $(JOBS) tests/devices
+
 unit: $(RUN_STAMP) ## Run tests/: the laws on one row of each loss
 	@echo '==> unit: pytest -n $(JOBS) tests $(ARGS)'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not exhaustive' \
-	  tests $(ARGS)
+	  --ignore tests/devices tests $(ARGS)
 
 exhaustive: $(RUN_STAMP) ## Run the laws on all further rows, dtypes and scales
 	@echo '==> exhaustive: pytest -n $(JOBS) -m exhaustive tests $(ARGS)'
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m exhaustive tests $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m exhaustive \
+	  --ignore tests/devices tests $(ARGS)
 
 check: lint types ## Check lint, format and types
 

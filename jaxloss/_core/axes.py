@@ -38,7 +38,8 @@ def position(label: Array, x: Array, axis: RowAxis) -> Array:
     """The label counted from the first class that this device holds."""
     if not isinstance(axis, SpreadAxis):
         return label
-    return label - jax.lax.axis_index(axis.name) * x.shape[axis.place]
+    first = jax.lax.axis_index(axis.name) * x.shape[axis.place]
+    return label - first.astype(label.dtype)
 
 
 def across(axis: RowAxis, *here: Array) -> tuple[Array, ...]:

@@ -341,7 +341,7 @@ class _Pairs:
         label = jnp.where((label >= 0) & (label < y.shape[0]), label, -1)
         if self.axis_name is not None:
             first = jax.lax.axis_index(self.axis_name) * y.shape[0]
-            label = jnp.where(label < 0, label, label + first)
+            label = jnp.where(label < 0, label, label + first.astype(label.dtype))
             y, kept = jax.tree.map(
                 lambda a: jax.lax.all_gather(a, self.axis_name, tiled=True), (y, kept)
             )

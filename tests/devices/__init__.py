@@ -1,0 +1,1 @@
+"""Tests that need eight devices: `make devices` runs them on virtual ones."""
