@@ -34,7 +34,7 @@ class FusedLoss(Protocol):
 
 
 def linear_loss(row_loss: Callable[..., Array]) -> FusedLoss:
-    r"""The fused form of any loss on logits: of `hidden @ kernel + bias`, without them.
+    r"""The fused form of any loss on the logits of a head, `hidden @ kernel + bias`.
 
     .. math::
         \ell_i = f(h_i W + b, t_i)

@@ -12,11 +12,14 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxloss._core.types import Array
 from jaxloss._linear.tracing import all_mesh_axes, varying
+
+# The class of JAX's operations. Its public name is in `jax.extend`, whose import brings
+# Pallas along.
+Primitive = type(jax.lax.dot_general_p)
 
 Axes = Sequence[int]
 Dimensions = tuple[tuple[Axes, Axes], tuple[Axes, Axes]]
