@@ -25,7 +25,7 @@ import jax.numpy as jnp
 
 from jaxloss._core.numerics import weighted
 from jaxloss._core.types import Array
-from jaxloss._linear.product import accumulator, product
+from jaxloss._linear.product import accumulator, common, product
 from jaxloss._linear.tracing import (
     Split,
     Tree,
@@ -107,7 +107,7 @@ class Engine:
     def logits(self, hidden: Array, kernel: Array, bias: Array | None) -> Array:
         """In float32, or float64."""
         z = product(hidden, kernel, (1, 1 - self.class_axis))
-        return z if bias is None else z + bias.astype(z.dtype)
+        return z if bias is None else z + bias.astype(z.dtype)[None, :]
 
     def scan(
         self, body: Callable, carry: Tree, per_token: Tree, weights: Tree = ()
@@ -186,7 +186,7 @@ def _losses_jvp(engine: Engine, primals, tangents):
         if dkernel is not None:
             dz += engine.logits(hidden, dkernel, None)
         if dbias is not None:
-            dz += dbias
+            dz += dbias[None, :]
 
         def row(z, shared_active, rows_active):
             of_all = shared.join(shared_active, shared.fixed)
@@ -328,7 +328,7 @@ def _gradients(
 def _factor(slope: Array, *dtypes: jnp.dtype) -> tuple[Array, Array | float]:
     """The derivative with respect to the logits, in the dtype to multiply it in, and
     the unit in which it stands there."""
-    dtype = jnp.promote_types(*dtypes)
+    dtype = common(*dtypes)
     if dtype != jnp.float16:
         return slope.astype(dtype), 1.0
     # Most probabilities are below what float16 can hold: the largest entry becomes

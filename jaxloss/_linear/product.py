@@ -38,8 +38,18 @@ def accumulator(*dtypes: jnp.dtype) -> jnp.dtype:
     return jnp.float64 if jnp.float64 in dtypes else jnp.float32
 
 
+def common(a: jnp.dtype, b: jnp.dtype) -> jnp.dtype:
+    """The dtype in which the two are multiplied.
+
+    A transpose may meet a half-precision operand with a float32 one, whatever promotion
+    the program has allowed itself.
+    """
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.promote_types(a, b)
+
+
 def _dot(a: Array, b: Array, *, dimensions: Dimensions) -> Array:
-    dtype = jnp.promote_types(a.dtype, b.dtype)
+    dtype = common(a.dtype, b.dtype)
     # Products of half-precision numbers are exact in float32 whatever the precision;
     # those of float32 numbers are not, where the hardware would round them first.
     exact = dtype.itemsize >= 4
@@ -59,7 +69,7 @@ mlir.register_lowering(_product, mlir.lower_fun(_dot, multiple_results=False))
 
 @_product.def_abstract_eval
 def _(a, b, *, dimensions):
-    dtype = jnp.promote_types(a.dtype, b.dtype)
+    dtype = common(a.dtype, b.dtype)
     out, _ = jax.lax.dot_general_p.abstract_eval(
         a.update(dtype=dtype, weak_type=False),
         b.update(dtype=dtype, weak_type=False),
