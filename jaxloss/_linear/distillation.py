@@ -154,7 +154,7 @@ def linear_distillation_loss(
     def row(z: Array, shared: Tree, states: Tree) -> Array:
         (kernel, bias), share, scale = shared
         t = product(states, kernel, contract).astype(z.dtype)
-        t = t if bias is None else t + bias.astype(z.dtype)
+        t = t if bias is None else t + bias.astype(z.dtype)[None, :]
         if scale is not None:
             t, z = t / scale, z / scale
         if divergence == "kl":
@@ -174,4 +174,6 @@ def linear_distillation_loss(
         jax.lax.stop_gradient(teacher.hidden),
         weights=weights,
         reduction=reduction,
+        # Those of two softmaxes, the mixture and the corrections that keep the digits.
+        arrays=11 if divergence == "jensen_shannon" else 7,
     )

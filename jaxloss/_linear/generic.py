@@ -167,4 +167,5 @@ def apply(
         tuple(flat),
         weights=weights,
         reduction=reduction,
+        arrays=3,
     )
