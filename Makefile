@@ -3,12 +3,14 @@
 #
 #   PYTHON   the interpreter to build the environment with   (default: python3)
 #   VENV     where to build it                               (default: .venv)
+#   VERIFY_VENV  where to build that of verify-kernels       (default: .venv-verify)
 #   JOBS     test processes                                  (default: 2)
 #   ARGS     further arguments of demo, tests, bench         (default: none)
 #   LM_ARGS  those of demo's second program, train_lm        (default: none)
 
 PYTHON ?= python3
 VENV ?= .venv
+VERIFY_VENV ?= .venv-verify
 JOBS ?= 2
 ARGS ?=
 LM_ARGS ?=
@@ -19,12 +21,14 @@ DEV_STAMP := $(VENV)/.installed-dev
 
 # Two makes may set up at once: where flock exists the second waits, and finds the
 # work done.
-LOCK := $(if $(shell command -v flock 2>/dev/null),flock $(VENV).lock,)
+HAS_FLOCK := $(shell command -v flock 2>/dev/null)
+LOCK := $(if $(HAS_FLOCK),flock $(VENV).lock,)
+VERIFY_LOCK := $(if $(HAS_FLOCK),flock $(VERIFY_VENV).lock,)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test doctest optax-suite devices unit exhaustive check lint types bench setup setup-dev clean
+.PHONY: help demo test doctest optax-suite devices unit exhaustive verify-kernels check lint types bench setup setup-dev clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' \
@@ -54,12 +58,17 @@ devices: $(RUN_STAMP) ## Run tests/devices on eight virtual devices
 unit: $(RUN_STAMP) ## Run tests/: the laws on one row of each loss
 	@echo '==> unit: pytest -n $(JOBS) tests $(ARGS)'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not exhaustive' \
-	  --ignore tests/devices tests $(ARGS)
+	  --ignore tests/devices --ignore tests/verify tests $(ARGS)
 
 exhaustive: $(RUN_STAMP) ## Run the laws on all further rows, dtypes and scales
 	@echo '==> exhaustive: pytest -n $(JOBS) -m exhaustive tests $(ARGS)'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m exhaustive \
-	  --ignore tests/devices tests $(ARGS)
+	  --ignore tests/devices --ignore tests/verify tests $(ARGS)
+
+verify-kernels: $(RUN_STAMP) ## Compile the kernels for TPU and Hopper, on any machine
+	@$(VERIFY_LOCK) $(MAKE) --no-print-directory _install-verify
+	@echo '==> verify-kernels: pytest tests/verify $(ARGS)'
+	@$(VERIFY_VENV)/bin/python -m pytest --confcutdir=tests/verify tests/verify $(ARGS)
 
 check: lint types ## Check lint, format and types
 
@@ -84,7 +93,7 @@ setup: $(RUN_STAMP) ## Build the environment of demo, test and bench
 setup-dev: $(DEV_STAMP) ## Build it with the tools of check too
 
 clean: ## Remove the environment, the caches and what the examples wrote
-	rm -rf $(VENV) $(VENV).lock build dist examples/output
+	rm -rf $(VENV) $(VENV).lock $(VERIFY_VENV) $(VERIFY_VENV).lock build dist examples/output
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -105,3 +114,22 @@ _install:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --editable '.[$(EXTRAS)]'; \
 	touch $(STAMP)
+
+# The compilers for TPU and CUDA, without driver, CUDA libraries or cuDNN, for the JAX
+# of the main environment.
+.PHONY: _install-verify
+_install-verify:
+	@version="$$($(BIN)/python -c 'import jax; print(jax.__version__)')"; \
+	stamp="$(VERIFY_VENV)/.installed-$$version"; \
+	if [ "$$stamp" -nt pyproject.toml ]; then exit 0; fi; \
+	if [ ! -x $(VERIFY_VENV)/bin/python ]; then \
+	  echo '==> $(VERIFY_VENV): a new virtual environment'; \
+	  $(PYTHON) -m venv $(VERIFY_VENV); fi; \
+	echo "==> $(VERIFY_VENV): installing jaxloss[verify], editable, with JAX $$version"; \
+	$(VERIFY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --editable '.[verify]' "jax==$$version" \
+	  && $(VERIFY_VENV)/bin/python -c 'import libtpu, jax_plugins.xla_cuda13' || { \
+	  echo 'verify-kernels: the compilers for TPU and CUDA cannot be installed here:'; \
+	  echo "jax[tpu,cuda13-local]==$$version, nvidia-cuda-nvcc, nvidia-nvvm (Linux)."; \
+	  echo 'Nothing was verified.'; exit 1; }; \
+	touch "$$stamp"

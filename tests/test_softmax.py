@@ -404,3 +404,30 @@ def test_the_backward_pass_keeps_no_second_array():
     )
     # A few numbers a row: 64 bytes each are plenty.
     assert compiled.memory_analysis().temp_size_in_bytes <= 64 * 512
+
+
+def test_the_gradient_where_it_is_not_scattered(monkeypatch):
+    """What GPU and TPU run in the place of CPU's scatter, run on CPU."""
+    logits = jax.random.normal(jax.random.key(0), (5, 7))
+    labels = jnp.array([0, 6, 3, 3, 1])
+    tangent = jax.random.normal(jax.random.key(1), (5, 7))
+
+    def derivatives():
+        def loss(z):
+            losses = jaxloss.softmax_cross_entropy_with_integer_labels(z, labels)
+            return jnp.sum(jnp.sin(losses))
+
+        return jax.grad(loss)(logits), jax.jvp(jax.grad(loss), (logits,), (tangent,))[1]
+
+    scattered = derivatives()
+    calls = []
+
+    def elsewhere(*arrays, cpu, default):
+        calls.append(default)
+        return default(*arrays)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", elsewhere)
+    selected = derivatives()
+    assert calls
+    for one, other in zip(scattered, selected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)

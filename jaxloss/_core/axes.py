@@ -5,6 +5,7 @@ a part of every row, labels count from the first entry of all, and what is reduc
 the same on every device.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -77,6 +78,25 @@ def take_here(x: Array, label: Array, axis: RowAxis) -> Array:
     if not isinstance(axis, SpreadAxis):
         return there
     return jnp.where((at >= 0) & (at <= last), there, 0)
+
+
+def tangent_at(dx: Array, label: Array, axis: RowAxis) -> Array:
+    """`take_here` for a tangent, of which mostly the transpose is run: the gradient.
+
+    On CPU, a scatter into the array of the other gradients is the fastest. Elsewhere it
+    is a pass of its own, which needs that array in full precision; a selection fuses
+    with what computes it and what rounds it.
+    """
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def select(dx, label):
+        # The mask is not kept until then.
+        return sum_here(jnp.where(is_label(dx, label, axis), dx, 0), axis)
+
+    def gather(dx, label):
+        return take_here(dx, label, axis)
+
+    return jax.lax.platform_dependent(dx, label, cpu=gather, default=select)
 
 
 def take(x: Array, label: Array, axis: RowAxis) -> Array:

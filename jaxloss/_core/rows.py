@@ -173,15 +173,14 @@ def _label_row(
 
 @_label_row.defjvp
 def _(axis, primals, tangents):
-    # d(-log p_y) = Σ_{j≠y} p_j dx_j - (1 - p_y) dx_y. The label's share is a gather,
-    # because its transpose is a scatter into the buffer of the others' share.
+    # d(-log p_y) = Σ_{j≠y} p_j dx_j - (1 - p_y) dx_y.
     #
     # dp_j = p_j (dx_j - Σ_k p_k dx_k). The bracket is a mean of differences
     # dx_j - dx_k; where one class holds most of the mass, they are taken relative to
     # its dx, so that its own bracket is a sum over the others and does not cancel.
     (x, label), (dx, _) = primals, tangents
     loss, p = _label_row(x, label, axis)
-    here = axes.sum_here(p.others * dx, axis), axes.take_here(dx, label, axis)
+    here = axes.sum_here(p.others * dx, axis), axes.tangent_at(dx, label, axis)
     mean, dx_label = axes.across(axis, *here)
     dloss = mean - p.complement * dx_label
     reference = axes.total(jnp.where(p.others > 0.5, dx, 0), axis)

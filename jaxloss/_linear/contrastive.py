@@ -368,6 +368,7 @@ class _Pairs:
             label,
             weights=self.share,
             reduction="none" if self.reduction == "none" else "sum",
+            arrays=3,
         )
 
     def reduced(self, loss: Array) -> Array:

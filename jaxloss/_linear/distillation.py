@@ -168,4 +168,6 @@ def linear_distillation_loss(
         jax.lax.stop_gradient(teacher.hidden),
         weights=weights,
         reduction=reduction,
+        # Those of two softmaxes, the mixture and the corrections that keep the digits.
+        arrays=11 if divergence == "jensen_shannon" else 7,
     )

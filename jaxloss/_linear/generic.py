@@ -169,4 +169,5 @@ def apply(
         tuple(flat),
         weights=weights,
         reduction=reduction,
+        arrays=3,
     )

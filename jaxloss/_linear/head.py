@@ -76,7 +76,11 @@ class Head(NamedTuple):
         if self.keep is not None and self.settings.max_tokens is not None:
             tokens = min(tokens, self.settings.max_tokens)
         chosen = self.settings.chunk_size or plan.chunk_of(
-            tokens, self.classes_here, jax.default_backend()
+            tokens,
+            self.hidden.shape[-1],
+            self.classes_here,
+            self.kernel.dtype.name,
+            jax.default_backend(),
         )
         return min(chosen, tokens)
 
@@ -237,6 +241,7 @@ def compute(
     weights: Input | None,
     normalizer: Array | None = None,
     reduction: Reduction,
+    arrays: int,
 ) -> Tree:
     """The losses of a head, masked, weighted and reduced.
 
@@ -245,6 +250,7 @@ def compute(
       shared: what the loss of every token may use.
       per_token: what belongs to a token; the first axis is the tokens.
       normalizer: a factor of the losses, `[tokens]`, that counts in the mean.
+      arrays: of a chunk's size that `row` and its derivative hold at once.
     """
     factor = check.weights(weights, x.like)
     factor = None if factor is None else factor.reshape(-1)
@@ -265,6 +271,9 @@ def compute(
             engine.chunk,
             reduction != "none",
             backward,
+            jax.default_backend(),
+            arrays,
+            x.keep is not None,
         )
     )
     arguments = Inputs(states, x.kernel, x.bias, shared, per_token)

@@ -154,6 +154,7 @@ def linear_softmax_cross_entropy(
         weights=weights,
         normalizer=normalizer,
         reduction=reduction,
+        arrays=2 + _count(options),
     )
 
 
@@ -283,6 +284,7 @@ def linear_log_probs(
         (label, of_each, kept.of_each),
         weights=None,
         reduction="none",
+        arrays=2 + _count(options) + 3 * return_entropy,
     )
 
 
@@ -326,6 +328,11 @@ def _apart(x: Head, options: Options) -> tuple[Options, Options]:
         if differs(name, option)
     }
     return options._replace(**dict.fromkeys(each)), Options(**each)
+
+
+def _count(options: Options) -> int:
+    """How many are on: each may hold one more array of a chunk's size."""
+    return sum(option is not None for option in options)
 
 
 def _together(of_all: Options, of_each: Options) -> Options:

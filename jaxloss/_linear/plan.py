@@ -16,26 +16,49 @@ MIB = 2**20
 
 # The float32 logits of a chunk, at most. CPU: what stays near the caches; chunks of
 # more than 64 MiB gained nothing at 128,256 classes on two AVX-512 cores. GPU and TPU:
-# a sum of products over a chunk of 1,024 tokens and more costs more arithmetic than it
-# moves float32 bytes of the kernel's gradient (735 tokens on an H200).
-_LOGITS = {"cpu": 64 * MIB, "gpu": 1024 * MIB, "tpu": 512 * MIB}
+# small beside the gradient of a kernel of 32,000 classes and more; fewer classes take
+# larger chunks for it, so that the products stay large.
+_LOGITS = {"cpu": 64 * MIB, "gpu": 128 * MIB, "tpu": 128 * MIB}
+# A sum of products over so many tokens costs more arithmetic than it moves float32
+# bytes of the kernel's gradient: 735 on an H200, 962 on a TPU v5e.
 _FEWEST = {"cpu": 64, "gpu": 1024, "tpu": 1024}
-_MOST = {"cpu": 512, "gpu": 4096, "tpu": 2048}
+# More gain nothing: at 4,096 that traffic is a fifth of what an H200 has time for, and
+# half of what a TPU v6e has.
+_MOST = {"cpu": 512, "gpu": 4096, "tpu": 4096}
 
 # Rows of a matrix unit's tile.
 _MULTIPLE = 8
 
+# What does not grow with the tokens: workspaces of matmuls, partial sums.
+_WORKSPACE = {"cpu": 1 * MIB, "gpu": 32 * MIB, "tpu": 32 * MIB}
 
-def chunk_of(tokens: int, classes: int, platform: str) -> int:
+
+def chunk_of(tokens: int, hidden: int, classes: int, dtype: str, platform: str) -> int:
     """Tokens to a chunk, all chunks about equal."""
     kind = platform if platform in _LOGITS else "gpu"
-    fits = _LOGITS[kind] // (4 * max(classes, 1))
-    most = min(max(fits, _FEWEST[kind]), _MOST[kind])
+    most = max(_LOGITS[kind] // (4 * max(classes, 1)), _FEWEST[kind])
+    if kind != "cpu":
+        # The logits of a single chunk are gone before the kernel's gradient, which is
+        # as large if there are as many tokens as hidden units: one chunk needs the
+        # memory of several (2,008 MiB for 4,096 tokens on an H200), and sums nothing.
+        free = tokens if tokens <= hidden else _free_rows(hidden, dtype)
+        most = max(most, free)
+    most = min(most, _MOST[kind])
     count = -(-tokens // most)
     if count <= 1:
         return max(tokens, 1)
     equal = -(-tokens // count)
     return -(-equal // _MULTIPLE) * _MULTIPLE
+
+
+def _free_rows(hidden: int, dtype: str) -> int:
+    """Rows of float32 logits that take no memory of their own on GPU and TPU.
+
+    Those of several chunks stand where the kernel's gradient is written at the end, in
+    its dtype (8,192 x 4,096 x 128,256 in bfloat16: chunks of 2,048 take 2,004 MiB on a
+    TPU v5e, of 4,096 6,012).
+    """
+    return hidden * jnp.dtype(dtype).itemsize // 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +79,12 @@ class Plan:
     reduced: bool
     """A sum or a mean: its gradients are taken along with it."""
     backward: str
+    platform: str
+    arrays: int
+    """Of the size of a chunk's logits, in float32, held at once: the logits, their
+    derivative, and what the loss itself needs; of a loss of one's own an estimate."""
+    masked: bool
+    """Whether tokens are left out."""
 
     @property
     def chunks(self) -> int:
@@ -96,19 +125,44 @@ class Plan:
     def temporaries(self) -> int:
         """At most these bytes beside inputs and outputs, for value and both gradients.
 
-        Three arrays of a chunk's logits (the logits, their exponentials, the
-        derivative), the kernel's gradient in float32 before it is rounded, the
-        gradient of the hidden states before it is scaled, and the padding.
+        A chunk's arrays, the kernel's gradient in float32 before it is rounded, and
+        copies of the hidden states and their gradient. That is what XLA allocates for
+        the loss alone; in a larger program arrays may share memory, or not.
         """
         size, wide = self._sizes
-        logits = 3 * wide * self.chunk * self.classes
+        half, several = size < 4, self.chunks > 1
+        logits = wide * self.chunk * self.classes
         kernel = wide * self.hidden * self.classes
-        padded = self.chunks * self.chunk
-        states = (2 * wide + size) * padded * self.hidden
+        # The gradient before it is scaled; float16 would not hold it.
+        state = self.hidden * (wide if self.dtype == "float16" else size)
+        if self.masked or self.tokens % self.chunk:
+            # Zeros or the last token filled in, and the gradient without them.
+            state += self.hidden * 2 * size
         kept = 0
         if not self.reduced and self.backward == "save":
-            kept = size * padded * self.classes
-        return logits + kernel + states + kept + MIB
+            kept = self.classes * size
+        held = self.arrays * logits
+        if self.platform == "cpu":
+            # A chunk's share of the kernel's gradient is an array of its own, when
+            # those of the loss are gone. What is not multiplied in bfloat16 is widened
+            # once for all chunks: the states, and a float16 kernel. The derivatives
+            # kept are widened, and written, whole.
+            held = max(held, logits + kernel) + several * kernel
+            if half:
+                state += self.hidden * wide
+                kept += bool(kept) * self.classes * wide
+            if self.dtype == "float16":
+                held += kernel
+        elif several:
+            # The logits may stand in the kernel's gradient's place: see `_free_rows`.
+            free = self.chunk <= _free_rows(self.hidden, self.dtype)
+            held += kernel - free * logits
+            # XLA on TPU does not let them share memory with those of a chunk.
+            kept += kept * (self.platform == "tpu")
+        else:
+            held = max(held, logits + kernel)
+        padded = self.chunks * self.chunk
+        return held + (state + kept) * padded + _WORKSPACE.get(self.platform, 32 * MIB)
 
     def __str__(self) -> str:
         def count(number):
