@@ -7,6 +7,10 @@ in float32 on 4096 x 1000, and there were three arrays of temporaries). So the m
 below are arithmetic, and what has the size of the logits is not shared: a barrier
 keeps two reductions from computing a difference, or spreading a constant, only once.
 On other platforms nothing of this costs or gains.
+
+The library takes a term apart row by row only if its first step, on each array of the
+logits' size, joins it with what has one number a row (which may be a 0 or a 1): else
+it computes that step for all rows first, 5 to 10 times slower on 1024 x 50257.
 """
 
 from collections.abc import Callable, Sequence
