@@ -1,11 +1,15 @@
 """What keeps XLA from storing an array of the size of the inputs."""
 
+import functools
+from collections.abc import Callable, Sequence
+
 import jax
 import jax.numpy as jnp
 
 from jaxloss._core.types import Array
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def sums(axis: int, *arrays: Array) -> tuple[Array, ...]:
     """The sums of several arrays over an axis, which stays with size 1, in one pass.
 
@@ -18,6 +22,33 @@ def sums(axis: int, *arrays: Array) -> tuple[Array, ...]:
 
     totals = jax.lax.reduce(arrays, zeros, add, (axis % arrays[0].ndim,))
     return tuple(jnp.expand_dims(total, axis) for total in totals)
+
+
+@sums.defjvp
+def _(axis, arrays, tangents):
+    return sums(axis, *arrays), tuple(
+        jnp.sum(tangent, axis=axis, keepdims=True) for tangent in tangents
+    )
+
+
+def separately(
+    functions: Sequence[Callable[..., Array]], *arrays: Array
+) -> tuple[Array, ...]:
+    """Several reductions of the same arrays, each of which starts from the arrays.
+
+    XLA on CPU would store what they share. Elsewhere they stay one pass.
+    """
+
+    def barrier(*values):
+        return jax.lax.optimization_barrier(values)
+
+    results: tuple[Array, ...] = ()
+    for function in functions:
+        *arrays, results = jax.lax.platform_dependent(
+            *arrays, results, cpu=barrier, default=lambda *values: values
+        )
+        results = *results, function(*arrays)
+    return results
 
 
 def constants(dtype: jnp.dtype, *numbers: float) -> tuple[Array, ...]:

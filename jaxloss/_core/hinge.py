@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from jaxloss._core.axes import exists, is_label, take
+from jaxloss._core.axes import exists, is_label, peak, take, total
 from jaxloss._core.exact import add3
 from jaxloss._core.fusion import constants
 from jaxloss._core.numerics import positive_part, step
+from jaxloss._core.passes import along
 from jaxloss._core.types import Array
 
 # ------------------------------------------------------------------ signed labels
@@ -66,8 +67,8 @@ def all_rivals(x: Array, label: Array, margin: Array, power: int, axis: int) -> 
     # Replaced before and after: what is no rival has no value and no derivative.
     lack = add3(jnp.where(rival, x, 0), -own, margin)
     terms = positive_part(jnp.where(rival, lack, -jnp.inf))
-    total = jnp.sum(terms if power == 1 else jnp.square(terms), axis, keepdims=True)
-    return total + jnp.where(own == -jnp.inf, jnp.inf, 0)
+    loss = jnp.sum(terms if power == 1 else jnp.square(terms), axis, keepdims=True)
+    return loss + jnp.where(own == -jnp.inf, jnp.inf, 0)
 
 
 def _own(x: Array, label: Array, axis: int) -> Array:
@@ -75,13 +76,23 @@ def _own(x: Array, label: Array, axis: int) -> Array:
     return jnp.where(exists(x, label, axis), take(x, label, axis), jnp.nan)
 
 
+def _rival(x: Array, half: Array, infinity: Array, distance: Array) -> Array:
+    """The score, and -inf for the label's own, at a distance of 0 from the label."""
+    return jnp.minimum(x, (distance - half) * infinity)
+
+
+def _finite(x: Array, one: Array) -> Array:
+    """A finite number, and NaN for NaN."""
+    return one / (one + jnp.abs(x * one))
+
+
 def _lack(x: Array, label: Array, margin: Array, axis: int) -> tuple[Array, Array]:
     """m + max_{j≠y} x_j - x_y, and that largest x_j."""
-    others = jnp.where(is_label(x, label, axis), -jnp.inf, x)
-    rival = jnp.max(others, axis=axis, keepdims=True, initial=-jnp.inf)
-    # A maximum along rows may drop a NaN on CPU, and a sum does not.
-    rival += 0 * jnp.sum(jnp.sign(others), axis=axis, keepdims=True)
     own = _own(x, label, axis)
+    narrow = jnp.full_like(own, 0.5), jnp.full_like(own, jnp.inf)
+    rival = along(peak, axis, _rival, (x,), narrow, label=label)
+    # A maximum along rows may drop a NaN on CPU, and a sum does not.
+    rival += 0 * along(total, axis, _finite, (x,), (jnp.ones_like(own),))
     # A label that is absent is infinitely far behind, also when all others are.
     ahead = jnp.where((own == -jnp.inf) & (rival == -jnp.inf), 0, rival)
     return add3(ahead, -own, margin), rival

@@ -22,9 +22,9 @@ class Length(NamedTuple):
     """The Euclidean length of a vector: size / factor."""
 
     size: Array
-    """The length of factor * x: at least 1/2, or 0."""
+    """The length of factor * x, 0 or far from the ends of the range of floats."""
     factor: Array
-    """The power of two that brings the largest entry below 1; constant to autodiff."""
+    """The power of two that brings the largest entry near 1; constant to autodiff."""
 
     @property
     def inverse(self) -> Array:
@@ -37,33 +37,50 @@ def nonzero(size: Array) -> Array:
     return jnp.where(size == 0, 1, size)
 
 
-def largest(*arrays: Array, axis: int) -> list[Array]:
-    """The largest magnitude in each vector, of all arrays in one pass; a constant."""
+# What follows is arithmetic without comparisons, so that on CPU a row goes through the
+# cache once (`passes`).
 
-    def larger(ours, theirs):
-        return tuple(map(jnp.maximum, ours, theirs))
 
-    magnitudes = tuple(jnp.abs(jax.lax.stop_gradient(x)) for x in arrays)
-    zeros = tuple(jnp.zeros((), x.dtype) for x in arrays)
-    peaks = jax.lax.reduce(magnitudes, zeros, larger, (axis % arrays[0].ndim,))
-    return [jnp.expand_dims(peak, axis) for peak in peaks]
+def divisor(size: Array) -> Array:
+    """The size of a length; for that of the zero vector, a number below all others."""
+    return jnp.maximum(size, 2.0 ** -(jnp.finfo(size.dtype).maxexp // 2))
 
 
 def lengths(*arrays: Array, axis: int) -> list[Length]:
     """The lengths of the vectors of some arrays of one shape."""
-    peaks = largest(*arrays, axis=axis)
-    return [_length(x, peak, axis) for x, peak in zip(arrays, peaks, strict=True)]
+    return [_length(x, axis) for x in arrays]
 
 
-def _length(x: Array, peak: Array, axis: int) -> Length:
-    # The factor, and a part of it for directions, stay within the normal numbers.
-    limit = -jnp.finfo(x.dtype).minexp - 8
-    exponent = jnp.clip(jnp.frexp(peak)[1], -limit, limit)
-    factor = jnp.ldexp(jnp.ones_like(peak), -exponent)
-    square = jnp.sum(jnp.square(x * factor), axis=axis, keepdims=True)
+def _length(x: Array, axis: int) -> Length:
+    magnitude = jnp.abs(jax.lax.stop_gradient(x))
+    peak = jnp.max(magnitude, axis=axis, keepdims=True, initial=0)
+    factor = 1 / _power_of_two(peak)
+    return Length(_root(jnp.sum(jnp.square(x * factor), axis, keepdims=True)), factor)
+
+
+def _power_of_two(peak: Array) -> Array:
+    """The one next to the number, within a range that leaves room for squares."""
+    info = jnp.finfo(peak.dtype)
+    limit = 2.0 ** (info.maxexp - info.nmant - 4)
+    # Not `clip`, which XLA on CPU would not fuse.
+    peak = -jnp.maximum(-jnp.maximum(peak, 1 / limit), -limit)
+    # All digits but the first are below the last place of the product (Veltkamp).
+    product = peak * (2.0**info.nmant + 1)
+    return product - (product - peak)
+
+
+@jax.custom_jvp
+def _root(square: Array) -> Array:
+    """The square root, with the derivative 0 at 0."""
+    return jnp.sqrt(square)
+
+
+@_root.defjvp
+def _(primals, tangents):
+    (square,), (dsquare,) = primals, tangents
+    root = _root(square)
     zero = square == 0
-    size = jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
-    return Length(size, factor)
+    return root, jnp.where(zero, 0, 0.5 / jnp.where(zero, 1, root)) * dsquare
 
 
 def direction(x: Array, length: Length, part: int = 2) -> Array:
@@ -73,9 +90,7 @@ def direction(x: Array, length: Length, part: int = 2) -> Array:
     would see that it has a second use, and would store it between the two. Another pass
     over x in the same program takes another part, for the same reason.
     """
-    zero = length.size == 0
-    shorten = jnp.where(zero, 0, part / nonzero(length.size))
-    return (x * (length.factor / part)) * shorten
+    return (x * (length.factor / part)) * (part / divisor(length.size))
 
 
 def unit(x: Array, axis: int) -> Array:

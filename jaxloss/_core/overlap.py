@@ -4,12 +4,15 @@ The errors are summed as such, p where there is nothing and 1 - p where there is
 something, so a nearly perfect overlap is as exact as any.
 """
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from jaxloss._core.fusion import separately, sums
 from jaxloss._core.types import Array, Input
 from jaxloss._core.validate import Check, computing
 
@@ -33,94 +36,171 @@ def overlap_of(
     axes: tuple[int, ...],
     where: Input | None,
 ) -> tuple[Overlap, Array]:
-    """The overlap of logits or probabilities with targets; and the classes' frequency.
-
-    The frequency is the sum of the targets over the whole batch, `[classes]`.
-    """
+    """The overlap of logits or probabilities with targets; and the targets' sums."""
     check.same_shape(predictions=predictions, targets=targets)
-    given = predictions.dtype
     keep, _ = check.where(where, loss=predictions.shape[:-1])
-    x, present = computing(predictions, targets)
-    absent = 1 - present
-    if keep is not None:
+    few = predictions.shape[-1] <= _FEW
+    if not few and keep is not None:
         keep = keep[..., None]
-        x, present, absent = (jnp.where(keep, a, 0) for a in (x, present, absent))
     if not logits:
-        x = _checked(check, x, given, keep)
-    frequency = jnp.sum(present, axis=tuple(range(present.ndim - 1)))
-    binary = x.shape[-1] == 1
-    if binary:
-        # XLA's reductions on CPU are slow before an axis of size 1.
-        x, present, absent = x[..., 0], present[..., 0], absent[..., 0]
-    if not logits:
-        p, rest = x, 1 - x
+        predictions = _checked(check, predictions, keep)
+    outputs, targets = _classes(predictions), _classes(targets)
+    if logits and len(outputs) == 1 and few:
+        parts = [_overlap_of_logits(outputs[0], targets[0], keep, axes)]
     else:
-        p, rest = _binary(x) if binary else _softmax(x)
-    # A target outside [0, 1] is none: its class has no loss.
-    excess = jnp.sum(jnp.maximum(present * present - present, 0), axis=axes)
-    sums = Overlap(
-        intersection=jnp.sum(p * present, axis=axes),
-        false=jnp.sum(p * absent, axis=axes) + jnp.where(excess == 0, 0, jnp.nan),
-        missed=jnp.sum(rest * present, axis=axes),
+        pixels = [_pixels(*each, keep) for each in zip(outputs, targets, strict=True)]
+        x, present, absent = zip(*pixels, strict=True)
+        p, rest = _softmax(*x) if logits else (x, [1 - each for each in x])
+        parts = [
+            _over_pixels(axes, *_terms(*each))
+            for each in zip(p, rest, present, absent, strict=True)
+        ]
+    both, false, missed, mass, excess = (
+        jnp.stack(each, axis=-1) if few else each[0]
+        for each in zip(*parts, strict=True)
     )
-    if binary:
-        sums = Overlap(*(each[..., None] for each in sums))
-    return sums, frequency
+    # A target outside [0, 1] is none: its class has no loss.
+    false = false + jnp.where(excess == 0, 0, jnp.nan)
+    return Overlap(both, false, missed), mass
+
+
+def _pixels(
+    x: Array, targets: Array, keep: Array | None, one: Array | float = 1
+) -> tuple[Array, Array, Array]:
+    """Predictions, targets and 1 - targets, all 0 where nothing is kept."""
+    x, present = computing(x, targets)
+    absent = one - present
+    if keep is not None:
+        x, present, absent = (jnp.where(keep, a, 0) for a in (x, present, absent))
+    return x, present, absent
+
+
+def _terms(p: Array, rest: Array, present: Array, absent: Array) -> tuple[Array, ...]:
+    """What the overlap sums; the targets, and how far they are outside [0, 1]."""
+    excess = jnp.maximum(present * present - present, 0)
+    return p * present, p * absent, rest * present, present, excess
+
+
+def _over_pixels(axes: tuple[int, ...], *terms: Array) -> tuple[Array, ...]:
+    """The sums of several terms over the pixels, in one pass over all of them."""
+    if not axes:
+        return terms
+    # The pass leaves all axes but one, so that no rounding meets very many others.
+    *others, last = sorted(axes)
+    return tuple(
+        jnp.sum(jnp.squeeze(total, last), axis=tuple(others))
+        for total in sums(last, *terms)
+    )
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _overlap_of_logits(
+    x: Array, targets: Array, keep: Array | None, axes: tuple[int, ...]
+) -> tuple[Array, ...]:
+    """The sums of the terms of one class, each from the logits."""
+
+    def total_of(i: int) -> Callable[..., Array]:
+        def total(x, targets, one):
+            x, present, absent = _pixels(x, targets, keep, one)
+            p, rest = _binary(x, one)
+            return jnp.sum(_terms(p, rest, present, absent)[i], axis=axes)
+
+        return total
+
+    one = jnp.ones((), jnp.result_type(*computing(x, targets)))
+    return separately([total_of(i) for i in range(5)], x, targets, one)
+
+
+@_overlap_of_logits.defjvp
+def _(axes, primals, tangents):
+    # With a derivative, what the sums share is stored in any case.
+    x, targets, keep = primals
+
+    def at_once(x, targets):
+        x, present, absent = _pixels(x, targets, keep)
+        p, rest = _binary(x, jnp.ones((), x.dtype))
+        return _over_pixels(axes, *_terms(p, rest, present, absent))
+
+    return jax.jvp(at_once, (x, targets), tangents[:2])
 
 
 @jax.custom_jvp
-def _binary(x: Array) -> tuple[Array, Array]:
+def _binary(x: Array, one: Array) -> tuple[Array, Array]:
     """σ(x) and 1 - σ(x) = σ(-x), each accurate where it is small."""
-    return 1 / (1 + jnp.exp(-x)), 1 / (1 + jnp.exp(x))
+    return one / (one + jnp.exp(-x)), one / (one + jnp.exp(x))
 
 
 @_binary.defjvp
 def _(primals, tangents):
-    (x,), (dx,) = primals, tangents
-    p, rest = _binary(x)
-    dp = p * rest * dx
+    p, rest = _binary(*primals)
+    dp = p * rest * tangents[0]
     return (p, rest), (dp, -dp)
+
+
+# XLA's reductions on CPU are slow over a few neighbours, and before an axis of size 1:
+# a few classes are taken one by one, each without the axis, and many as one array.
+_FEW = 8
+
+
+def _classes(x: Array) -> list[Array]:
+    if x.shape[-1] > _FEW:
+        return [x]
+    return [jnp.squeeze(each, -1) for each in jnp.split(x, x.shape[-1], axis=-1)]
+
+
+def _over(combine: jnp.ufunc, classes: Sequence[Array]) -> Array:
+    """The sum or the maximum over the classes."""
+    if len(classes) > 1:
+        return functools.reduce(combine, classes)
+    return combine.reduce(classes[0], axis=-1, keepdims=True)
 
 
 @jax.custom_jvp
-def _softmax(x: Array) -> tuple[Array, Array]:
+def _softmax(*x: Array) -> tuple[list[Array], list[Array]]:
     """p and 1 - p of every class, each accurate where it is small."""
     # An infinite logit takes the pixel: as the largest float, which no other reaches.
-    x = jnp.minimum(x, jnp.finfo(x.dtype).max)
-    e = jnp.exp(x - jnp.max(x, axis=-1, keepdims=True))
-    p = e / jnp.sum(e, axis=-1, keepdims=True)
-    # 1 - p_j is what the maximum leaves, r, and what p_j leaves of the maximum: of
-    # two terms that are not negative, the first a sum over all classes but one.
-    peak = jnp.max(p, axis=-1, keepdims=True)
-    below = jnp.sign(peak - p)
-    maxima = x.shape[-1] - jnp.sum(below, axis=-1, keepdims=True)
-    rest = jnp.sum(p * below, axis=-1, keepdims=True) + peak * (maxima - 1)
-    return p, rest + (peak - p)
+    x = [jnp.minimum(each, jnp.finfo(each.dtype).max) for each in x]
+    peak = _over(jnp.maximum, x)
+    total = _over(jnp.add, [jnp.exp(each - peak) for each in x])
+    # The barriers keep XLA on CPU from storing the exponentials for a second use.
+    peak, half = jax.lax.optimization_barrier((peak, total / 2))
+    # 1 - p_j cancels only for a class that holds more than half: there it is the sum
+    # of the others.
+    e = [jnp.exp(each - peak) for each in x]
+    others = _over(jnp.add, [jnp.where(each > half, 0, each) for each in e])
+    peak, total, others = jax.lax.optimization_barrier((peak, total, others))
+    p = [jnp.exp(each - peak) / total for each in x]
+    return p, [jnp.where(each > 0.5, others / total, 1 - each) for each in p]
 
 
 @_softmax.defjvp
-def _(primals, tangents):
+def _(x, dx):
     # dp_j = p_j (dx_j - Σ_k p_k dx_k). For a class d that holds more than half, dx is
     # taken relative to dx_d, and dp_d is minus the sum of the others. The transpose
     # does the same in the opposite order, so that neither direction cancels.
-    (x,), (dx,) = primals, tangents
-    p, rest = _softmax(x)
-    dominant = p > 0.5
+    p, rest = _softmax(*x)
+    dominant = [each > 0.5 for each in p]
 
-    def dominated(v: Array) -> Array:
-        return jnp.where(dominant, 0, v)
+    def select(first, second):
+        return list(map(jnp.where, dominant, first, second))
 
-    dx_dominant = jnp.sum(jnp.where(dominant, dx, 0), axis=-1, keepdims=True)
-    dx = dominated(dx - dx_dominant)
-    dp = p * (dx - jnp.sum(p * dx, axis=-1, keepdims=True))
-    others = jnp.sum(dominated(dp), axis=-1, keepdims=True)
-    dp = jnp.where(dominant, -others, dp)
-    return (p, rest), (dp, -dp)
+    none = [jnp.zeros_like(each) for each in p]
+    reference = _over(jnp.add, select(dx, none))
+    dx = select(none, [v - reference for v in dx])
+    mean = _over(jnp.add, list(map(jnp.multiply, p, dx)))
+    dp = [each * (v - mean) for each, v in zip(p, dx, strict=True)]
+    others = _over(jnp.add, select(none, dp))
+    dp = select([-others] * len(p), dp)
+    return (p, rest), (dp, [-v for v in dp])
 
 
-def _checked(check: Check, p: Array, given: jnp.dtype, keep: Array | None) -> Array:
+def _checked(check: Check, given: Array, keep: Array | None) -> Array:
     """Probabilities: checked now if their values are known, else NaN if invalid."""
-    slack = max(1e-5, float(jnp.finfo(given).eps))
+    slack = max(1e-5, float(jnp.finfo(given.dtype).eps))
+    (p,) = computing(given)
+    if keep is not None:
+        keep = keep.reshape(*p.shape[:-1], 1)
+        p = jnp.where(keep, p, 0)
     inside = (p >= -slack) & (p <= 1 + slack)
     if not isinstance(p, Tracer):
         totals = jnp.sum(p, axis=-1, keepdims=True)

@@ -18,7 +18,6 @@ The classes may be spread over devices (`axes.SpreadAxis`).
 """
 
 import functools
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -26,99 +25,19 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import axes
+from jaxloss._core.passes import along, bounded
 from jaxloss._core.types import Array
-
-
-def _bounded(peak: Array) -> Array:
-    """An infinite peak as the largest float: differences to it exist."""
-    largest = jnp.finfo(peak.dtype).max
-    # Not `clip`: XLA on CPU would not fuse it (see `_along`).
-    return -jnp.maximum(-jnp.maximum(peak, -largest), -largest)
 
 
 def _relative_exp(x: Array, peak: Array) -> Array:
     """e^{x - peak}, also where the peak is infinite: 1 at +inf, 0 at -inf."""
-    return jnp.exp(jnp.minimum(x - _bounded(peak), 0))
+    return jnp.exp(jnp.minimum(x - bounded(peak), 0))
 
 
 def _scale(peak: Array, total: Array) -> Array:
     """What turns e^{x - peak} into p: 1 / total, or the contract at infinite peaks."""
     scale = jnp.where(peak == -jnp.inf, 0, 1 / total)
     return jnp.where((peak == jnp.inf) & (total >= 2), jnp.nan, scale)
-
-
-# ------------------------------------------------------------------ along a row
-
-# XLA on CPU hands a reduction to a library, along with the arithmetic before it that
-# nothing else uses. A comparison or a selection is not taken along: its result, as
-# large as the logits, goes through memory (the time of the soft cross entropy doubled
-# in float32 on 4096 x 1000, and there were three arrays of temporaries). So the masks
-# below are arithmetic, and what has the size of the logits is not shared: a barrier
-# keeps two reductions from computing a difference, or spreading a constant, only once.
-# On other platforms nothing of this costs or gains.
-
-_LONG, _PIECE, _SHORTEST, _LONGEST = 4096, 2048, 256, 16384
-
-
-def _pieces(size: int) -> int:
-    """Into how many equal pieces a row is cut: 1 for a short or an indivisible one."""
-    if size <= _LONG:
-        return 1
-    fine = -(-size // _PIECE)
-    finer = range(fine, size // _SHORTEST + 1)
-    coarser = range(fine - 1, -(-size // _LONGEST) - 1, -1)
-    return next((k for k in (*finer, *coarser) if size % k == 0), 1)
-
-
-def _along(
-    reduce: Callable[..., Array],
-    axis: axes.RowAxis,
-    term: Callable[..., Array],
-    wide: Sequence[Array],
-    narrow: Sequence[Array] = (),
-    *,
-    label: Array | None = None,
-) -> Array:
-    """Reduces term(*wide, *narrow) along the axis, which has size 1 in `narrow`.
-
-    With a label, the term is also given |j - y|: 0 at the label, at least 1 elsewhere.
-    """
-    shape = jnp.broadcast_shapes(*(a.shape for a in wide))
-    at = axes.index(axis) % len(shape)
-    pieces = _pieces(shape[at])
-    length = shape[at] // pieces
-    narrow = jax.lax.optimization_barrier(tuple(narrow))
-    if label is not None:
-        label = axes.position(label, wide[0], axis).astype(wide[0].dtype)
-
-    def whole(wide, narrow, label, axis=axis):
-        if label is not None:
-            along = axes.index(axis) % wide[0].ndim
-            j = jax.lax.broadcasted_iota(label.dtype, wide[0].shape, along)
-            narrow = *narrow, jnp.abs(j - label)
-        return reduce(term(*wide, *narrow), axis)
-
-    def in_pieces(wide, narrow, label):
-        def repeat(a):
-            return jnp.broadcast_to(a, (*shape[:-1], pieces)).reshape(-1, 1)
-
-        wide = [jnp.broadcast_to(a, shape).reshape(-1, length) for a in wide]
-        if label is not None:
-            start = jnp.arange(0, shape[-1], length, dtype=label.dtype)
-            label = repeat(label - start.reshape(*[1] * (len(shape) - 1), pieces))
-        parts = whole(wide, [repeat(a) for a in narrow], label, axis=1)
-        return reduce(parts.reshape(*shape[:-1], pieces), at)
-
-    spread = isinstance(axis, axes.SpreadAxis)
-    if pieces == 1 or at != len(shape) - 1 or spread:
-        return whole(wide, narrow, label)
-    # The library's buffers hold whole rows. Those of long rows come from the operating
-    # system each time, which costs more than the arithmetic: in pieces it is 2 to 5
-    # times faster. Elsewhere there are no buffers, and the row may be spread over
-    # devices, where cutting it would move it.
-    return jax.lax.platform_dependent(
-        tuple(wide), narrow, label, cpu=in_pieces, default=whole
-    )
 
 
 # ------------------------------------------------------------------ with a label
@@ -202,11 +121,11 @@ def label_nll(x: Array, label: Array, axis: axes.RowAxis) -> Array:
     """-log p_y: the softmax cross entropy with an integer label."""
     peak = axes.peak(x, axis)
 
-    def others(x, bounded, distance):
+    def others(x, peak, distance):
         # e^{x_j - m} <= 1 <= |j - y| for all but the label: the smaller leaves it out.
-        return jnp.minimum(jnp.exp(x - bounded), distance)
+        return jnp.minimum(jnp.exp(x - peak), distance)
 
-    here = _along(axes.sum_here, axis, others, (x,), (_bounded(peak),), label=label)
+    here = along(axes.sum_here, axis, others, (x,), (bounded(peak),), label=label)
     return _at_label(x, label, axis, peak, here)[0]
 
 
@@ -219,27 +138,27 @@ def _(axis, primals, tangents):
 # ------------------------------------------------------------------ without a label
 
 
-def _below(x: Array, bounded: Array, zero: Array) -> Array:
+def _below(x: Array, peak: Array, zero: Array) -> Array:
     """e^{x_j - m} below the maximum, 0 at it."""
     # m - x_j rounded up is 0 at the maximum, and elsewhere at least 1 and e^{x_j - m}.
-    drop = jnp.maximum(bounded - x, zero)
+    drop = jnp.maximum(peak - x, zero)
     return jnp.minimum(jnp.exp(-drop), jnp.ceil(drop))
 
 
-def _is_below(x: Array, bounded: Array, zero: Array, one: Array) -> Array:
+def _is_below(x: Array, peak: Array, zero: Array, one: Array) -> Array:
     """1 below the maximum, 0 at it."""
-    return jnp.minimum(jnp.ceil(jnp.maximum(bounded - x, zero)), one)
+    return jnp.minimum(jnp.ceil(jnp.maximum(peak - x, zero)), one)
 
 
 def _statistic(x: Array, axis: axes.RowAxis) -> tuple[Array, Array]:
     """(m, r), infinite peaks counted like finite ones."""
-    peak = _along(axes.peak, axis, lambda x: x, (x,))
+    peak = along(axes.peak, axis, lambda x: x, (x,))
     zero = jnp.zeros_like(peak)
-    narrow = (_bounded(peak), zero)
-    below = _along(axes.total, axis, _below, (x,), narrow)
+    narrow = (bounded(peak), zero)
+    below = along(axes.total, axis, _below, (x,), narrow)
     # After the first sum, so that the barriers of the two differ.
     narrow, below = jax.lax.optimization_barrier(((*narrow, zero + 1), below))
-    ties = axes.classes(x, axis) - 1 - _along(axes.total, axis, _is_below, (x,), narrow)
+    ties = axes.classes(x, axis) - 1 - along(axes.total, axis, _is_below, (x,), narrow)
     return peak, below + jnp.maximum(ties, 0)
 
 
@@ -320,18 +239,34 @@ def _distance(x: Array, peak: Array) -> Array:
 
 
 def _share(
-    x: Array, t: Array, bounded: Array, level: Array, zero: Array, one: Array
+    x: Array, t: Array, peak: Array, level: Array, zero: Array, one: Array
 ) -> Array:
     """t_j (m - x_j + log1p(r)), with 0 · inf = 0."""
     # The limit is finite for t = 0, and infinite for every other t.
     largest = jnp.finfo(x.dtype).max
     limit = largest * (one + jnp.abs(t) * largest)
-    return t * (jnp.minimum(jnp.maximum(bounded - x, zero), limit) + level)
+    return t * (jnp.minimum(jnp.maximum(peak - x, zero), limit) + level)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def soft_nll(x: Array, targets: Array, axis: axes.RowAxis) -> Array:
-    """-Σ t_j log p_j = Σ t_j (m - x_j + log1p(r)), with 0 · inf = 0."""
+def _poly_share(
+    x: Array,
+    t: Array,
+    peak: Array,
+    level: Array,
+    zero: Array,
+    one: Array,
+    rest: Array,
+    factor: Array,
+) -> Array:
+    """The same and factor · t_j (r + 1 - e^{x_j - m}), of which r + 1 - e is exact."""
+    missed = rest - jnp.expm1(-jnp.maximum(peak - x, zero))
+    return _share(x, t, peak, level, zero, one) + factor * (t * missed)
+
+
+def _soft_sum(
+    x: Array, targets: Array, axis: axes.RowAxis, epsilon: Array | None = None
+) -> Array:
+    """Σ t_j (-log p_j), and with epsilon Σ t_j (-log p_j + epsilon (1 - p_j))."""
     # Arithmetic to the end, so that XLA on CPU may do all of it in one pass over short
     # rows. `beyond` is inf at an infinite peak, else 0. Two such peaks (r >= 1) take
     # the logarithm of a negative number, NaN; next to one, every other class is
@@ -340,13 +275,21 @@ def soft_nll(x: Array, targets: Array, axis: axes.RowAxis) -> Array:
     beyond = jnp.maximum(peak - jnp.finfo(x.dtype).max, 0)
     level = jnp.log1p(rest - 3 * jnp.minimum(beyond, jnp.floor(rest)))
     zero = jnp.zeros_like(peak)
-    narrow = (_bounded(peak), level, zero, zero + 1)
-    loss = _along(axes.total, axis, _share, (x, targets), narrow)
-    return loss * (1 + _bounded(beyond))
+    narrow = (bounded(peak), level, zero, zero + 1)
+    share = _share
+    if epsilon is not None:
+        share, narrow = _poly_share, (*narrow, rest, epsilon / (1 + rest))
+    return along(axes.total, axis, share, (x, targets), narrow) * (1 + bounded(beyond))
 
 
-def _mass_below(x: Array, t: Array, bounded: Array, zero: Array, one: Array) -> Array:
-    return t * _is_below(x, bounded, zero, one)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def soft_nll(x: Array, targets: Array, axis: axes.RowAxis) -> Array:
+    """-Σ t_j log p_j = Σ t_j (m - x_j + log1p(r)), with 0 · inf = 0."""
+    return _soft_sum(x, targets, axis)
+
+
+def _mass_below(x: Array, t: Array, peak: Array, zero: Array, one: Array) -> Array:
+    return t * _is_below(x, peak, zero, one)
 
 
 def _soft_nll_jvp(axis, primals, tangents):
@@ -358,10 +301,10 @@ def _soft_nll_jvp(axis, primals, tangents):
     dloss = jnp.zeros_like(loss)
     if not isinstance(dx, SymbolicZero):
         fixed = jax.lax.stop_gradient(x)
-        peak = _along(axes.peak, axis, lambda x: x, (fixed,))
+        peak = along(axes.peak, axis, lambda x: x, (fixed,))
         zero = jnp.zeros_like(peak)
-        narrow = (_bounded(peak), zero, zero + 1)
-        below = _along(axes.total, axis, _mass_below, (fixed, targets), narrow)
+        narrow = (bounded(peak), zero, zero + 1)
+        below = along(axes.total, axis, _mass_below, (fixed, targets), narrow)
         # A row without classes has no gradient. (And a selection keeps XLA on CPU from
         # spreading the sums over arrays of the logits' size.)
         absent = peak == -jnp.inf
@@ -380,3 +323,30 @@ def _soft_nll_jvp(axis, primals, tangents):
 
 
 soft_nll.defjvp(_soft_nll_jvp, symbolic_zeros=True)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def poly_nll(x: Array, targets: Array, epsilon: Array, axis: axes.RowAxis) -> Array:
+    """Σ t_j (-log p_j + epsilon (1 - p_j))."""
+    return _soft_sum(x, targets, axis, epsilon)
+
+
+def _poly_nll_jvp(axis, primals, tangents):
+    # With f(ℓ) = ℓ + epsilon (1 - e^-ℓ), Σ t_j f(ℓ_j) changes with x as the cross
+    # entropy Σ s_j ℓ_j with s_j = t_j f'(ℓ_j) = t_j (1 + epsilon p_j) held fixed does.
+    (x, targets, epsilon), (dx, dtargets, depsilon) = primals, tangents
+    loss = poly_nll(x, targets, epsilon, axis)
+    dloss = jnp.zeros_like(loss)
+    p = softmax(x, axis)
+    if not isinstance(dx, SymbolicZero):
+        shares = targets * (1 + epsilon * p.p)
+        dloss += jax.jvp(lambda x: soft_nll(x, shares, axis), (x,), (dx,))[1]
+    if not isinstance(dtargets, SymbolicZero):
+        slope = nll(x, axis) + epsilon * complements(p)
+        dloss += axes.total(slope * dtargets, axis)
+    if not isinstance(depsilon, SymbolicZero):
+        dloss += axes.total(targets * complements(p), axis) * depsilon
+    return loss, dloss
+
+
+poly_nll.defjvp(_poly_nll_jvp, symbolic_zeros=True)

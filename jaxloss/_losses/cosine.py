@@ -222,7 +222,7 @@ def _chord(
     """
     info = jnp.finfo(a.dtype)
     half = (info.nmant + 1) // 2
-    a_size, b_size = norms.nonzero(a_length.size), norms.nonzero(b_length.size)
+    a_size, b_size = norms.divisor(a_length.size), norms.divisor(b_length.size)
     # No number that is spread over the vectors is the same for two parts: XLA would
     # spread it once, and store it for both.
     a, b = a * (a_length.factor / part**2), b * (b_length.factor / part)
@@ -249,8 +249,11 @@ def _cosine(a: Array, b: Array, least: Array | None, axis: int) -> _Angle:
     share = x.share[0] * x.share[1]
     distance = jnp.sum(jnp.square(x.chord), axis=axis, keepdims=True) / 2
     similarity = jnp.sum(x.a * x.b, axis=axis, keepdims=True)
+    # Not `clip`, which XLA on CPU would not fuse.
+    similarity = -jnp.maximum(-jnp.maximum(similarity, -1), -1)
     return _Angle(
-        share * jnp.clip(similarity, -1, 1),
+        # Without a least length the share of a zero vector is in its direction.
+        similarity if least is None else share * similarity,
         (1 - share) + share * jnp.minimum(distance, 2),
     )
 

@@ -266,17 +266,17 @@ def make_fenchel_young_loss(
 @jax.custom_jvp
 def _binary_sparsemax(x: Array, y: Array) -> Array:
     """y f(-x) + (1 - y) f(x), NaN unless y is in [0, 1]."""
-    # Arithmetic only, for XLA fuses no comparison into a sum on CPU. The root is 0 in
-    # [0, 1] and NaN outside.
+    # f(x) = max(x, 0) + max(1 - |x|, 0)² / 4, terms that are not negative. Arithmetic
+    # only, for XLA fuses no comparison into a sum on CPU. The root is 0 in [0, 1] and
+    # NaN outside; its factor is NaN for a NaN of x, which a maximum may drop.
     zero, half, one = constants(x.dtype, 0, 0.5, 1)
-
-    def sparse_plus(x: Array) -> Array:
-        root = half * jnp.maximum(jnp.minimum(x, one) + one, zero)
-        return jnp.square(root) + jnp.maximum(x - one, zero)
-
     other = one - y
-    valid = jnp.sqrt(jnp.minimum(y * other, zero)) * jnp.sign(x)
-    return _share(sparse_plus(-x), y, one) + _share(sparse_plus(x), other, one) + valid
+    size = jnp.abs(x)
+    curved = jnp.square(half * jnp.maximum(one - size, zero))
+    valid = jnp.sqrt(jnp.minimum(y * other, zero)) * (one / (one + size))
+    rising = _share(jnp.maximum(x, zero), other, one)
+    falling = _share(jnp.maximum(-x, zero), y, one)
+    return curved + rising + falling + valid
 
 
 def _binary_sparsemax_jvp(primals, tangents):
@@ -304,11 +304,10 @@ def _over_rows(function: Callable[[Array], Array], dimensions: int):
 
 
 def _share(value: Array, share: Array, one: Array) -> Array:
-    """share · value with 0 · inf = 0, for a value that is not negative.
-
-    1 / (1 - |sign|) is 1 for a share of 0 and inf for any other.
-    """
-    return share * jnp.minimum(value, one / (one - jnp.abs(jnp.sign(share))))
+    """share · value with 0 · inf = 0, for a value that is not negative."""
+    # The limit is finite for a share of 0, and infinite for every other.
+    largest = jnp.finfo(value.dtype).max
+    return share * jnp.minimum(value, largest * (one + jnp.abs(share) * largest))
 
 
 @jax.custom_jvp

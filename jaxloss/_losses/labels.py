@@ -76,11 +76,23 @@ def smooth_labels(
         return y
     if share.ndim:
         share = jnp.expand_dims(share, axes)
-    # A NaN is as loud in the derivative as it is in the value.
-    remaining = jnp.where(jnp.isnan(y), y, 1 - share)
     if entries is None:
         count = max(math.prod(y.shape[i] for i in axes), 1)
-        return remaining * y + share / count
+        return _scaled(y, 1 - share) + share / count
     count = jnp.sum(entries, axis=axes, keepdims=True).astype(y.dtype)
     uniform = jnp.where(entries, share / jnp.maximum(count, 1), 0)
-    return remaining * y + uniform
+    return _scaled(y, 1 - share) + uniform
+
+
+@jax.custom_jvp
+def _scaled(y: Array, factor: Array) -> Array:
+    """y · factor, whose derivative by y is NaN where y is."""
+    return y * factor
+
+
+@_scaled.defjvp
+def _(primals, tangents):
+    # A selection in the value would not be fused into a sum on CPU.
+    (y, factor), (dy, dfactor) = primals, tangents
+    slope = jnp.where(jnp.isnan(y), y, factor)
+    return _scaled(y, factor), slope * dy + y * dfactor

@@ -69,10 +69,8 @@ def poly_loss_cross_entropy(
     check.reduction(reduction)
     check.base(base)
     x, t = distributed_rows(check, axis, where, None, logits=logits, labels=labels)
-    epsilon = check.parameter("epsilon", epsilon, x.like)
-    z = x.predictions
-    missing = jnp.sum(t * rows.complements(rows.softmax(z, x.axis)), x.axis)
-    loss = jnp.squeeze(rows.soft_nll(z, t, x.axis), x.axis)
-    loss = in_base(loss + epsilon * missing, base)
+    epsilon = x.spread(check.parameter("epsilon", epsilon, x.like))
+    loss = rows.poly_nll(x.predictions, t, epsilon, x.axis)
+    loss = in_base(jnp.squeeze(loss, x.axis), base)
     weights = check.weights(weights, loss)
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)

@@ -116,8 +116,11 @@ def l2_loss(
     """
     check = Check("l2_loss")
     check.reduction(reduction)
-    error, keep = _residual(check, predictions, targets, where)
-    loss = _half_square(error)
+    x, y, keep = _elements(check, predictions, targets, where)
+    if x.dtype != predictions.dtype:
+        # Of what is widened XLA on CPU stores each array: better their difference.
+        x, y = x - y, jnp.zeros_like(x)
+    loss = _half_square(x, y)
     weights = check.weights(weights, loss)
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
@@ -185,7 +188,10 @@ def huber_loss(
     delta_ = check.parameter("delta", delta, error, low=0)
     if keep is not None and delta_.ndim:
         delta_ = jnp.where(keep, delta_, 1)
-    loss = _half_square(error) if is_off(delta, math.inf) else _huber(error, delta_)
+    if is_off(delta, math.inf):
+        loss = _half_square(error, jnp.zeros_like(error))
+    else:
+        loss = _huber(error, delta_)
     weights = check.weights(weights, loss)
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
@@ -251,26 +257,36 @@ def log_cosh(
 # ------------------------------------------------------------------ functions of e
 
 
+def _elements(
+    check: Check, predictions: Input, targets: Input | None, where: Input | None
+) -> inputs.Elements:
+    if targets is None:
+        targets = jnp.zeros_like(check.floating("predictions", predictions))
+    return inputs.elements(check, where, predictions=predictions, targets=targets)
+
+
 def _residual(
     check: Check, predictions: Input, targets: Input | None, where: Input | None
 ) -> tuple[Array, Array | None]:
     """Predictions minus targets, 0 where not kept; and the entries kept."""
-    if targets is None:
-        targets = jnp.zeros_like(check.floating("predictions", predictions))
-    x = inputs.elements(check, where, predictions=predictions, targets=targets)
+    x = _elements(check, predictions, targets, where)
     return x.predictions - x.targets, x.keep
 
 
 @jax.custom_jvp
-def _half_square(e: Array) -> Array:
+def _half_square(a: Array, b: Array) -> Array:
+    """(a - b)² / 2."""
+    e = a - b
     return 0.5 * e * e
 
 
 @_half_square.defjvp
 def _(primals, tangents):
-    # As autodiff has it, but not through e / 2, which is 0 for the smallest e.
-    (e,), (de,) = primals, tangents
-    return _half_square(e), e * de
+    # As autodiff has it, but not through e / 2, which is 0 for the smallest e. The
+    # barrier keeps XLA on CPU from storing the difference for the value's sake.
+    (a, b), (da, db) = primals, tangents
+    again = jax.lax.optimization_barrier((a, b))
+    return _half_square(a, b), (again[0] - again[1]) * (da - db)
 
 
 @jax.custom_jvp

@@ -257,9 +257,8 @@ def multiclass_generalized_dice_loss(
         check.real("targets", targets),
     )
     axes = _pixels(check, None, predictions.ndim, True)
-    overlap, frequency = overlap_of(
-        check, predictions, targets, apply_softmax, axes, where
-    )
+    overlap, mass = overlap_of(check, predictions, targets, apply_softmax, axes, where)
+    frequency = jnp.sum(mass, axis=0)
     check.static(ignore_background=ignore_background)
     if ignore_background and frequency.shape[0] > 1:
         overlap = Overlap(*(sums[..., 1:] for sums in overlap))
