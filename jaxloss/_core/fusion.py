@@ -42,13 +42,13 @@ def separately(
     def barrier(*values):
         return jax.lax.optimization_barrier(values)
 
-    results: tuple[Array, ...] = ()
+    results: list[Array] = []
     for function in functions:
-        *arrays, results = jax.lax.platform_dependent(
-            *arrays, results, cpu=barrier, default=lambda *values: values
+        inputs, results = jax.lax.platform_dependent(
+            arrays, results, cpu=barrier, default=lambda *values: values
         )
-        results = *results, function(*arrays)
-    return results
+        results = [*results, function(*inputs)]
+    return tuple(results)
 
 
 def constants(dtype: jnp.dtype, *numbers: float) -> tuple[Array, ...]:

@@ -6,7 +6,7 @@ something, so a nearly perfect overlap is as exact as any.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,11 +44,11 @@ def overlap_of(
         keep = keep[..., None]
     if not logits:
         predictions = _checked(check, predictions, keep)
-    outputs, targets = _classes(predictions), _classes(targets)
+    outputs, truths = _classes(predictions), _classes(targets)
     if logits and len(outputs) == 1 and few:
-        parts = [_overlap_of_logits(outputs[0], targets[0], keep, axes)]
+        parts = [_overlap_of_logits(outputs[0], truths[0], keep, axes)]
     else:
-        pixels = [_pixels(*each, keep) for each in zip(outputs, targets, strict=True)]
+        pixels = [_pixels(*each, keep) for each in zip(outputs, truths, strict=True)]
         x, present, absent = zip(*pixels, strict=True)
         p, rest = _softmax(*x) if logits else (x, [1 - each for each in x])
         parts = [
@@ -148,7 +148,7 @@ def _classes(x: Array) -> list[Array]:
     return [jnp.squeeze(each, -1) for each in jnp.split(x, x.shape[-1], axis=-1)]
 
 
-def _over(combine: jnp.ufunc, classes: Sequence[Array]) -> Array:
+def _over(combine: Any, classes: Sequence[Array]) -> Array:
     """The sum or the maximum over the classes."""
     if len(classes) > 1:
         return functools.reduce(combine, classes)
@@ -159,17 +159,17 @@ def _over(combine: jnp.ufunc, classes: Sequence[Array]) -> Array:
 def _softmax(*x: Array) -> tuple[list[Array], list[Array]]:
     """p and 1 - p of every class, each accurate where it is small."""
     # An infinite logit takes the pixel: as the largest float, which no other reaches.
-    x = [jnp.minimum(each, jnp.finfo(each.dtype).max) for each in x]
-    peak = _over(jnp.maximum, x)
-    total = _over(jnp.add, [jnp.exp(each - peak) for each in x])
+    z = [jnp.minimum(each, jnp.finfo(each.dtype).max) for each in x]
+    peak = _over(jnp.maximum, z)
+    total = _over(jnp.add, [jnp.exp(each - peak) for each in z])
     # The barriers keep XLA on CPU from storing the exponentials for a second use.
     peak, half = jax.lax.optimization_barrier((peak, total / 2))
     # 1 - p_j cancels only for a class that holds more than half: there it is the sum
     # of the others.
-    e = [jnp.exp(each - peak) for each in x]
+    e = [jnp.exp(each - peak) for each in z]
     others = _over(jnp.add, [jnp.where(each > half, 0, each) for each in e])
     peak, total, others = jax.lax.optimization_barrier((peak, total, others))
-    p = [jnp.exp(each - peak) / total for each in x]
+    p = [jnp.exp(each - peak) / total for each in z]
     return p, [jnp.where(each > 0.5, others / total, 1 - each) for each in p]
 
 
