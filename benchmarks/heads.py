@@ -1,0 +1,325 @@
+"""The fused head against full logits, and against other fused heads.
+
+    python -m benchmarks.heads [--shape NAME ...] [--rounds N] [--json PATH]
+
+Value and both gradients of the mean cross entropy of a linear head. Every program is
+checked against float64 before it is timed, compiled apart, and run in turn with the
+others. tokamax takes part where it is installed (`pip install jaxloss[tokamax]`).
+"""
+
+import argparse
+import datetime
+import functools
+import importlib
+import importlib.util
+import json
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+import jaxloss
+from benchmarks.measure import Program, build
+from benchmarks.results import environment
+
+Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A head: how many tokens, hidden units and classes, and the device it is for."""
+
+    tokens: int
+    hidden: int
+    classes: int
+    dtype: str = "float32"
+    accelerator: bool = False
+
+
+SHAPES = {
+    "small": Shape(256, 32, 1000),
+    "gpt2": Shape(1024, 768, 50257),
+    "llama3-narrow": Shape(4096, 256, 128256),
+    "llama3-4096": Shape(4096, 4096, 128256, "bfloat16", accelerator=True),
+    "llama3-8192": Shape(8192, 4096, 128256, "bfloat16", accelerator=True),
+    "llama3-32768": Shape(32768, 4096, 128256, "bfloat16", accelerator=True),
+    "gemma-16384": Shape(16384, 3840, 262144, "bfloat16", accelerator=True),
+}
+
+# Sums of some thousand rounded products, in float32; a derivative rounded to bfloat16
+# before its matmul, and the result after it. What stores logits in bfloat16 loses more.
+TOLERANCE = {"float32": 2e-4, "bfloat16": 3e-2}
+
+
+def full_logits(hidden, kernel, labels):
+    logits = jnp.matmul(hidden, kernel, preferred_element_type=jnp.float32)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return jnp.mean(losses)
+
+
+def contenders() -> Iterator[tuple[str, Loss]]:
+    """Ours first, and optax second: the ratios are to it."""
+    yield "jaxloss", jaxloss.linear_softmax_cross_entropy
+    yield "optax, full logits", full_logits
+    yield "optax, jax.checkpoint", jax.checkpoint(full_logits)
+    if importlib.util.find_spec("tokamax") is not None:
+        tokamax = importlib.import_module("tokamax")
+        # It reads flags, and would take this program's arguments for its own.
+        importlib.import_module("absl.flags").FLAGS(sys.argv[:1])
+
+        def fused(hidden, kernel, labels, implementation):
+            return tokamax.linear_softmax_cross_entropy_loss(
+                hidden, labels, kernel, reduction="mean", implementation=implementation
+            )
+
+        for implementation in ("xla", "chunked_xla"):
+            name = f"tokamax, {implementation}"
+            yield name, functools.partial(fused, implementation=implementation)
+
+
+@dataclass
+class Line:
+    """One program at one shape."""
+
+    shape: str
+    contender: str
+    status: str
+    seconds: float | None = None
+    spread_seconds: float | None = None
+    ratio: float | None = None
+    """Median over the rounds of optax's time by this one's."""
+    temp_bytes: int | None = None
+    compile_seconds: float | None = None
+    teraflops: float | None = None
+    """2 · 3 · tokens · hidden · classes a second, whatever is computed."""
+    share_of_matmul: float | None = None
+    """Of what a plain matmul of this size reaches in the same run."""
+    error: float | None = None
+
+
+def arguments_of(shape: Shape) -> tuple[jax.Array, ...]:
+    rng = np.random.default_rng(0)
+    hidden = rng.standard_normal((shape.tokens, shape.hidden), np.float32)
+    kernel = rng.standard_normal((shape.hidden, shape.classes), np.float32)
+    kernel /= np.float32(np.sqrt(shape.hidden))
+    labels = rng.integers(shape.classes, size=shape.tokens, dtype=np.int32)
+    dtype = jnp.dtype(shape.dtype)
+    return jnp.asarray(hidden, dtype), jnp.asarray(kernel, dtype), jnp.asarray(labels)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The right answer in float64: all of the value, some of the gradients."""
+
+    value: float
+    rows: np.ndarray
+    of_hidden: np.ndarray
+    columns: np.ndarray
+    of_kernel: np.ndarray
+
+    @staticmethod
+    def of(hidden: jax.Array, kernel: jax.Array, labels: jax.Array) -> "Truth":
+        rng = np.random.default_rng(1)
+        x, w, y = (np.asarray(a) for a in (hidden, kernel, labels))
+        x, w = x.astype(np.float64), w.astype(np.float64)
+        tokens, classes = x.shape[0], w.shape[1]
+        rows = np.sort(rng.choice(tokens, min(8, tokens), replace=False))
+        columns = np.unique([*rng.choice(classes, min(8, classes)), *y[:8]])
+        total, of_hidden, at = 0.0, [], []
+        for start in range(0, tokens, 256):
+            part = slice(start, start + 256)
+            z = x[part] @ w
+            peak = z.max(axis=1, keepdims=True)
+            logs = peak[:, 0] + np.log(np.exp(z - peak).sum(axis=1))
+            total += float(np.sum(logs - z[np.arange(len(z)), y[part]]))
+            p = np.exp(z[:, columns] - logs[:, None]) - (y[part][:, None] == columns)
+            at.append(p)
+            for row in rows[(rows >= start) & (rows < start + 256)]:
+                q = np.exp(z[row - start] - logs[row - start])
+                q[y[row]] -= 1
+                of_hidden.append(w @ q)
+        of_kernel = x.T @ np.concatenate(at)
+        return Truth(
+            total / tokens,
+            rows,
+            np.array(of_hidden) / tokens,
+            columns,
+            of_kernel / tokens,
+        )
+
+    def error(self, result: Any) -> float:
+        """The largest error of value and gradients, relative to their lengths."""
+        value, (of_hidden, of_kernel) = result
+        pairs = (
+            (np.asarray(value, np.float64), np.asarray(self.value)),
+            (np.asarray(of_hidden[self.rows], np.float64), self.of_hidden),
+            (np.asarray(of_kernel[:, self.columns], np.float64), self.of_kernel),
+        )
+        norm = np.linalg.norm
+        return max(float(norm(a - e) / norm(e)) for a, e in pairs)
+
+
+def measure(name: str, rounds: int, advance: Callable[[], None]) -> list[Line]:
+    shape = SHAPES[name]
+    args = arguments_of(shape)
+    truth = Truth.of(*args)
+    lines: list[Line] = []
+    programs: dict[str, Program] = {}
+    for contender, loss in contenders():
+        line = Line(name, contender, "failed")
+        lines.append(line)
+        try:
+            program = build(jax.value_and_grad(loss, (0, 1)), args)
+            line.error = truth.error(program.call(*args))
+        except Exception as refusal:  # whatever another library raises is its answer
+            line.status = f"refuses: {str(refusal).splitlines()[0][:80]}"
+            continue
+        line.temp_bytes, line.compile_seconds = (
+            program.temp_bytes,
+            program.compile_seconds,
+        )
+        if not line.error <= TOLERANCE[shape.dtype]:
+            line.status = f"wrong by {line.error:.1e}"
+            continue
+        line.status = "measured"
+        programs[contender] = program
+    matmul = build(
+        lambda x, w, y: jnp.matmul(x, w, preferred_element_type=jnp.float32), args
+    )
+    samples: dict[str, list[float]] = {key: [] for key in [*programs, "matmul"]}
+    for turn in range(rounds):
+        order = [*programs.items(), ("matmul", matmul)]
+        for key, program in order if turn % 2 == 0 else order[::-1]:
+            start = time.perf_counter()
+            jax.block_until_ready(program.call(*args))
+            samples[key].append(time.perf_counter() - start)
+        advance()
+    flops = 2 * shape.tokens * shape.hidden * shape.classes
+    ceiling = flops / statistics.median(samples["matmul"])
+    for line in lines:
+        taken = samples.get(line.contender)
+        if not taken:
+            continue
+        line.seconds = statistics.median(taken)
+        line.spread_seconds = max(taken) - min(taken)
+        line.teraflops = 3 * flops / line.seconds / 1e12
+        line.share_of_matmul = 3 * flops / line.seconds / ceiling
+        theirs = samples.get("optax, full logits")
+        if theirs:
+            ratios = [b / a for a, b in zip(taken, theirs, strict=True)]
+            line.ratio = statistics.median(ratios)
+    return lines
+
+
+def table(lines: Sequence[Line]) -> Table:
+    shown = Table(title="Value and both gradients of a linear head's cross entropy")
+    for heading in ("head", "program", "ms", "optax's time / this", "temporaries"):
+        shown.add_column(heading, justify="left" if heading == "program" else "right")
+    shown.add_column("share of a matmul's speed", justify="right")
+    shown.add_column("error", justify="right")
+    for line in lines:
+        memory = (
+            "" if line.temp_bytes is None else f"{line.temp_bytes / 2**20:,.0f} MiB"
+        )
+        error = "" if line.error is None else f"{line.error:.1e}"
+        if line.seconds is None:
+            row = (line.shape, line.contender, line.status, "", memory, "", error)
+        else:
+            row = (
+                line.shape,
+                line.contender,
+                f"{1e3 * line.seconds:,.1f}",
+                "" if line.ratio is None else f"{line.ratio:.2f}",
+                memory,
+                f"{line.share_of_matmul:.0%}",
+                error,
+            )
+        shown.add_row(*row)
+    return shown
+
+
+def draw(lines: Sequence[Line], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    names = list(dict.fromkeys(line.shape for line in lines))
+    figure, axes = plt.subplots(2, len(names), figsize=(4.5 * len(names), 6))
+    for column, name in enumerate(names):
+        rows = [line for line in lines if line.shape == name and line.seconds]
+        labels = [line.contender for line in rows]
+        values = (
+            ("seconds", [line.seconds or 0.0 for line in rows]),
+            ("temporaries, MiB", [(line.temp_bytes or 0) / 2**20 for line in rows]),
+        )
+        for place, (what, heights) in enumerate(values):
+            cell = np.atleast_2d(axes.reshape(2, -1))[place, column]
+            cell.barh(labels, heights, color="#1f5f9e")
+            cell.invert_yaxis()
+            cell.set_xlabel(what)
+            if place == 0:
+                shape = SHAPES[name]
+                cell.set_title(
+                    f"{shape.tokens:,} x {shape.hidden:,} x {shape.classes:,}"
+                )
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.heads", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--shape", choices=tuple(SHAPES), nargs="+")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="PATH")
+    parser.add_argument("--plot", type=Path, metavar="PNG")
+    options = parser.parse_args(argv)
+    on_device = jax.default_backend() != "cpu"
+    chosen = options.shape or [
+        name
+        for name, shape in SHAPES.items()
+        if shape.accelerator == on_device and name != "small"
+    ]
+    console = Console()
+    lines: list[Line] = []
+    with Progress(console=console) as progress:
+        for name in chosen:
+            task = progress.add_task(name, total=options.rounds)
+            lines += measure(name, options.rounds, lambda t=task: progress.advance(t))
+    console.print(table(lines))
+    if options.json:
+        command = shlex.join(
+            ["python", "-m", "benchmarks.heads", *(argv or sys.argv[1:])]
+        )
+        now = datetime.datetime.now(datetime.UTC)
+        body = {
+            "environment": environment("jaxloss", command, now),
+            "shapes": {name: asdict(SHAPES[name]) for name in chosen},
+            "results": [asdict(line) for line in lines],
+        }
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(body, indent=1) + "\n")
+    if options.plot:
+        draw(lines, options.plot)
+    measured = {line.contender for line in lines if line.status == "measured"}
+    return 0 if "jaxloss" in measured else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
