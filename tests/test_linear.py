@@ -376,6 +376,26 @@ def test_error_does_not_grow_with_the_number_of_chunks():
     assert abs(many / one - 1) < 0.02
 
 
+def test_logits_stored_in_bfloat16():
+    rng = np.random.default_rng(0)
+    shape = (4096, 64), (64, 997)
+    hidden, kernel = (jnp.asarray(rng.normal(size=s)).astype("bfloat16") for s in shape)
+    kernel = kernel / 8
+    labels = jnp.asarray(rng.integers(997, size=4096), jnp.int32)
+    wide = [a.astype(jnp.float64) for a in (hidden, kernel)]
+    mean = functools.partial(exact, reduction="mean")
+    expected = jax.value_and_grad(mean, (0, 1))(*wide, jnp.zeros(997), labels)
+
+    def run(dtype):
+        loss = functools.partial(linear_softmax_cross_entropy, logits_dtype=dtype)
+        return jax.value_and_grad(loss, (0, 1))(hidden, kernel, labels)
+
+    value, gradients = run(jnp.bfloat16)
+    assert 0 < relative(value, expected[0]) < 1e-5
+    assert relative(run(None)[0], expected[0]) < 1e-6
+    assert relative(gradients, expected[1]) < 8e-3
+
+
 def test_float16_keeps_small_probabilities():
     """p / N is below the smallest float16; the gradient of the kernel is not."""
     tokens, classes = 2048, 4096
@@ -612,6 +632,7 @@ BAD = {
     "soft labels": (TypeError, "integer", {"labels": jnp.ones((4, 7))}),
     "bias": (ValueError, "`bias`", {"bias": jnp.ones(5)}),
     "chunk_size": (ValueError, "positive", {"chunk_size": 0}),
+    "logits_dtype": (ValueError, "floating-point", {"logits_dtype": jnp.int8}),
     "max_tokens": (ValueError, "positive", {"max_tokens": -1}),
     "backward": (ValueError, "'recompute'", {"backward": "both"}),
     "axis_name": (ValueError, "shard_map", {"axis_name": "model"}),

@@ -11,6 +11,7 @@ from typing import get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 
@@ -187,6 +188,18 @@ class Check:
         return axes
 
     # ------------------------------------------------------------------ options
+
+    def stored(self, argument: str, dtype: DTypeLike | None) -> jnp.dtype | None:
+        """A floating dtype to store something in, or None for that of computation."""
+        self.static(**{argument: dtype})
+        if dtype is None or jnp.issubdtype(dtype, jnp.floating):
+            return None if dtype is None else jnp.dtype(dtype)
+        raise self.value_error(
+            argument,
+            "None or a floating-point dtype, such as jnp.bfloat16",
+            repr(dtype),
+            "Leave it out for float32.",
+        )
 
     def parameter(
         self,

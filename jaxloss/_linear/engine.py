@@ -83,6 +83,8 @@ class Engine:
     axis_name: str | None = None
     """The mesh axis over which the classes are spread."""
     backward: Backward = "recompute"
+    logits_dtype: jnp.dtype | None = None
+    """How a chunk's logits are stored, if not as they are summed."""
 
     # ------------------------------------------------------------------ the two forms
 
@@ -106,8 +108,14 @@ class Engine:
 
     def logits(self, hidden: Array, kernel: Array, bias: Array | None) -> Array:
         """In float32, or float64."""
-        z = product(hidden, kernel, (1, 1 - self.class_axis))
-        return z if bias is None else z + bias.astype(z.dtype)[None, :]
+        dtype = accumulator(hidden.dtype, kernel.dtype)
+        contract = (1, 1 - self.class_axis)
+        z = product(hidden, kernel, contract, self.logits_dtype).astype(dtype)
+        return z if bias is None else z + bias.astype(dtype)[None, :]
+
+    def tangent(self, hidden: Array, kernel: Array) -> Array:
+        """What either, as a tangent, adds to the logits' tangent."""
+        return product(hidden, kernel, (1, 1 - self.class_axis))
 
     def scan(
         self, body: Callable, carry: Tree, per_token: Tree, weights: Tree = ()
@@ -182,9 +190,9 @@ def _losses_jvp(engine: Engine, primals, tangents):
         z = engine.logits(hidden, inputs.kernel, inputs.bias)
         dz = jnp.zeros_like(z)
         if dhidden is not None:
-            dz += engine.logits(dhidden, inputs.kernel, None)
+            dz += engine.tangent(dhidden, inputs.kernel)
         if dkernel is not None:
-            dz += engine.logits(hidden, dkernel, None)
+            dz += engine.tangent(hidden, dkernel)
         if dbias is not None:
             dz += dbias[None, :]
 

@@ -26,6 +26,7 @@ class Settings:
     axis_name: str | None = None
     backward: Backward = "recompute"
     implementation: Implementation | None = None
+    logits_dtype: jnp.dtype | None = None
 
 
 class Head(NamedTuple):
@@ -258,7 +259,7 @@ def compute(
     states, (per_token, factor, normalizer), keep = gathered.chosen
     tokens, hidden = states.shape
     name, backward = x.settings.axis_name, x.settings.backward
-    engine = Engine(row, x.chunk, x.class_axis, name, backward)
+    engine = Engine(row, x.chunk, x.class_axis, name, backward, x.settings.logits_dtype)
     plan.note(
         plan.Plan(
             check.function,

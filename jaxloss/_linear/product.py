@@ -25,15 +25,21 @@ Axes = Sequence[int]
 Dimensions = tuple[tuple[Axes, Axes], tuple[Axes, Axes]]
 
 
-def product(a: Array, b: Array, contract: tuple[int, int]) -> Array:
+def product(
+    a: Array, b: Array, contract: tuple[int, int], stored: jnp.dtype | None = None
+) -> Array:
     """Σ_k a_k b_k over one axis of each, in float32 (float64 for float64).
 
-    The result has the other axes of `a`, then those of `b`. Its gradient with respect
-    to either is in that one's dtype.
+    The result has the other axes of `a`, then those of `b`; it may be stored in another
+    dtype than it is summed in. Its gradient with respect to either factor is in that
+    one's dtype.
     """
     (i, j) = contract
     a, b = varying((a, b), all_mesh_axes((a, b)))
-    return _product.bind(a, b, dimensions=(((i,), (j,)), ((), ())))
+    stored = stored or accumulator(a.dtype, b.dtype)
+    return _product.bind(
+        a, b, dimensions=(((i,), (j,)), ((), ())), stored=jnp.dtype(stored)
+    )
 
 
 def factors(*dtypes: jnp.dtype) -> jnp.dtype:
@@ -47,7 +53,7 @@ def accumulator(*dtypes: jnp.dtype) -> jnp.dtype:
     return jnp.dtype("float64" if jnp.dtype("float64") in dtypes else "float32")
 
 
-def _dot(a: Array, b: Array, *, dimensions: Dimensions) -> Array:
+def _dot(a: Array, b: Array, *, dimensions: Dimensions, stored: jnp.dtype) -> Array:
     dtype = factors(a.dtype, b.dtype)
     # Products of half-precision numbers are exact in float32 whatever the precision;
     # those of float32 numbers are not, where the hardware would round them first.
@@ -57,24 +63,24 @@ def _dot(a: Array, b: Array, *, dimensions: Dimensions) -> Array:
         b.astype(dtype),
         dimensions,
         precision=jax.lax.Precision.HIGHEST if exact else None,
-        preferred_element_type=accumulator(dtype),
+        preferred_element_type=stored,
     )
 
 
 _product = Primitive("jaxloss_product")
-_product.def_impl(jax.jit(_dot, static_argnames="dimensions"))
+_product.def_impl(jax.jit(_dot, static_argnames=("dimensions", "stored")))
 mlir.register_lowering(_product, mlir.lower_fun(_dot, multiple_results=False))
 
 
 @_product.def_abstract_eval
-def _(a, b, *, dimensions):
+def _(a, b, *, dimensions, stored):
     dtype = factors(a.dtype, b.dtype)
     out, _ = jax.lax.dot_general_p.abstract_eval(
         a.update(dtype=dtype, weak_type=False),
         b.update(dtype=dtype, weak_type=False),
         dimension_numbers=dimensions,
         precision=None,
-        preferred_element_type=accumulator(dtype),
+        preferred_element_type=stored,
         out_sharding=None,
     )
     return out
@@ -97,6 +103,7 @@ def _pull_back(ct, known, wanted, *, contract, batch, first: bool):
         ct.astype(known.dtype) if known.dtype.itemsize < 4 else ct,
         known,
         dimensions=((in_ct, free_known), (tuple(range(batches)), tuple(batch_known))),
+        stored=accumulator(ct.dtype, known.dtype),
     )
     # Its axes: the batch, the free ones of the wanted operand, those contracted, in
     # the order in which they stand in the known one.
@@ -107,13 +114,13 @@ def _pull_back(ct, known, wanted, *, contract, batch, first: bool):
     )
 
 
-def _transpose_first(ct, a, b, *, dimensions):
+def _transpose_first(ct, a, b, *, dimensions, stored):
     return _pull_back(
         ct, b, a.aval, contract=dimensions[0], batch=dimensions[1], first=True
     )
 
 
-def _transpose_second(ct, a, b, *, dimensions):
+def _transpose_second(ct, a, b, *, dimensions, stored):
     contract, batch = (axes[::-1] for axes in dimensions)
     return _pull_back(ct, a, b.aval, contract=contract, batch=batch, first=False)
 
@@ -121,7 +128,7 @@ def _transpose_second(ct, a, b, *, dimensions):
 ad.defbilinear(_product, _transpose_first, _transpose_second)
 
 
-def _batched(operands, batch_axes, *, dimensions):
+def _batched(operands, batch_axes, *, dimensions, stored):
     (a, b), (at_a, at_b) = operands, batch_axes
     (of_a, of_b), (batch_a, batch_b) = dimensions
 
@@ -140,7 +147,8 @@ def _batched(operands, batch_axes, *, dimensions):
         out = len(batch_a)
     else:
         out = a.ndim - len(of_a)
-    result = _product.bind(a, b, dimensions=((of_a, of_b), (batch_a, batch_b)))
+    dimensions = ((of_a, of_b), (batch_a, batch_b))
+    result = _product.bind(a, b, dimensions=dimensions, stored=stored)
     return result, out
 
 
