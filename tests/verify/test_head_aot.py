@@ -177,7 +177,6 @@ def test_logits_stored_in_bfloat16_take_no_memory(target, tokens, table):
     label = f"{tokens:,} tokens in 1,024, bfloat16 logits"
     table.append((target, label, done.temporaries / MIB, "limit 2040"))
     assert done.temporaries <= 2040 * MIB
-    assert ("f32", (1024, CLASSES)) not in done.arrays
     assert done.matmuls == 3
 
 
