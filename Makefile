@@ -40,7 +40,7 @@ demo: $(RUN_STAMP) ## Set up, then train on handwritten digits and on source cod
 	@echo '==> demo: python -m examples.train_lm $(LM_ARGS)'
 	@$(BIN)/python -m examples.train_lm $(LM_ARGS)
 
-test: doctest devices unit ## Set up, then run the tests
+test: doctest unit ## Set up, then run the tests
 
 doctest: $(RUN_STAMP) ## Run the examples in the docstrings
 	@echo '==> doctest: the examples in the docstrings'

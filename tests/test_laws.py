@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.case import BATCH, Case
-from tests.cases import CASES, marks
+from tests.cases import CASES, law_marks
 from tests.test_accuracy import draw, loss_of
 
 # The same mathematics in another order of operations: a few roundings of float32.
@@ -35,7 +35,7 @@ def over(*needed: str, batched: bool = True):
         if set(needed) <= options_of(case) and not (batched and case.vmapped)
     ]
     return pytest.mark.parametrize(
-        "case", [pytest.param(case, id=case.id, marks=marks(case)) for case in cases]
+        "case", [pytest.param(case, id=case.id, marks=law_marks(case)) for case in cases]
     )
 
 
