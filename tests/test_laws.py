@@ -35,7 +35,8 @@ def over(*needed: str, batched: bool = True):
         if set(needed) <= options_of(case) and not (batched and case.vmapped)
     ]
     return pytest.mark.parametrize(
-        "case", [pytest.param(case, id=case.id, marks=law_marks(case)) for case in cases]
+        "case",
+        [pytest.param(case, id=case.id, marks=law_marks(case)) for case in cases],
     )
 
 
