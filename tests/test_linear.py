@@ -719,3 +719,8 @@ def test_explain(capsys):
         "linear_log_probs",
     ]
     assert both[1].matmuls["value and both gradients"] == 3
+
+
+def test_explain_of_nothing():
+    with pytest.raises(ValueError, match="jaxloss.explain: `function`"):
+        jaxloss.explain(plain, jnp.ones((2, 3)), jnp.zeros(2, jnp.int32))

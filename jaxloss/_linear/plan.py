@@ -12,6 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxloss._core.validate import Check
+
 MIB = 2**20
 
 # The float32 logits of a chunk, at most. CPU: what stays near the caches; chunks of
@@ -225,6 +227,9 @@ def explain(function: Callable[..., Any], *args: Any, **options: Any) -> list[Pl
       One `Plan` for each fused loss, in the order of the calls: implementation and
       reason, chunks, matmuls, FLOPs, bytes and temporaries.
 
+    Raises:
+      ValueError: no fused loss was called.
+
     Examples:
       >>> import jax, jax.numpy as jnp, jaxloss
       >>> shape = jax.ShapeDtypeStruct
@@ -248,6 +253,14 @@ def explain(function: Callable[..., Any], *args: Any, **options: Any) -> list[Pl
     static = {k: v for k, v in options.items() if k not in arrays}
     with collecting() as plans:
         jax.eval_shape(lambda a, k: function(*a, **k, **static), args, arrays)
+    if not plans:
+        # A function under jax.jit that was called before is not traced again.
+        raise Check("explain").value_error(
+            "function",
+            "one that calls a fused loss",
+            f"{getattr(function, '__name__', function)!r}, in which none was traced",
+            "Pass the loss itself, or the function before jax.jit.",
+        )
     for plan in plans:
         print(plan)
     return plans
