@@ -722,5 +722,5 @@ def test_explain(capsys):
 
 
 def test_explain_of_nothing():
-    with pytest.raises(ValueError, match="jaxloss.explain: `function`"):
+    with pytest.raises(ValueError, match=r"jaxloss\.explain: `function`"):
         jaxloss.explain(plain, jnp.ones((2, 3)), jnp.zeros(2, jnp.int32))
