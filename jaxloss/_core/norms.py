@@ -90,7 +90,8 @@ def direction(x: Array, length: Length, part: int = 2) -> Array:
     would see that it has a second use, and would store it between the two. Another pass
     over x in the same program takes another part, for the same reason.
     """
-    return (x * (length.factor / part)) * (part / divisor(length.size))
+    inverse = jnp.where(length.size == 0, 0, part / nonzero(length.size))
+    return (x * (length.factor / part)) * inverse
 
 
 def unit(x: Array, axis: int) -> Array:
