@@ -23,8 +23,8 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group(case.id))
 
 
-# What JAX has traced and compiled serves few tests beyond its own, and piles up: after
-# two thousand tests a process held 5 GB, and each test took four times as long.
+# What JAX has traced and compiled serves few tests beyond its own, and piles up: a
+# process held 5 GB after a thousand tests.
 CLEARED_EVERY = 50
 _run = 0
 

@@ -604,6 +604,78 @@ def test_the_fused_form_of_any_loss(name):
     assert matmuls(jax.value_and_grad(ours, every), *arrays) == 3
 
 
+@pytest.mark.parametrize("bound", [None, 12])
+def test_masked_targets_may_hold_anything(bound):
+    hidden, kernel, _, labels = problem()
+    soft = jax.nn.softmax(kernel.T[labels] @ kernel)
+    keep = jnp.arange(TOKENS) % 3 == 1
+
+    def divergence(z, targets):
+        logs = jnp.log(targets) - jax.nn.log_softmax(z)
+        return jnp.sum(targets * logs, axis=-1)
+
+    def run(hidden, targets, **options):
+        def loss(kernel):
+            fused = jaxloss.linear_loss(divergence)
+            return fused(hidden, kernel, targets, chunk_size=CHUNK, **options)
+
+        return jax.value_and_grad(loss)(kernel)
+
+    garbage = jnp.where(keep[:, None], soft, jnp.nan)
+    actual = run(hidden, garbage, where=keep, max_tokens=bound)
+    assert relative(actual, run(hidden[keep], soft[keep])) < 2e-6
+
+
+def test_no_target_kept_is_zero():
+    hidden, kernel, _, labels = problem()
+
+    def loss(kernel, row, targets):
+        none = jnp.zeros(TOKENS, bool)
+        return jaxloss.linear_loss(row)(hidden, kernel, targets, where=none)
+
+    nan = jnp.full((TOKENS, CLASSES), jnp.nan, jnp.float32)
+    for row, targets in ((jaxloss.softmax_cross_entropy, nan), (plain, labels + 999)):
+        value, gradient = jax.value_and_grad(loss)(kernel, row, targets)
+        assert value == 0 and (gradient == 0).all()
+
+
+@pytest.mark.parametrize("name", ["clip_loss", "siglip_loss"])
+def test_masked_pairs_are_not_there(name):
+    rng = np.random.default_rng(0)
+    shape = (10, 4)
+    x, y = (jnp.asarray(rng.normal(size=shape), jnp.float32) for _ in range(2))
+    keep = jnp.arange(10) % 4 != 1
+    weights = jnp.linspace(0.5, 2.0, 10).astype(jnp.float32)
+    loss = functools.partial(getattr(jaxloss, name), chunk_size=3)
+
+    def run(x, y, weights, **options):
+        def mean(x, y):
+            return loss(x, y, weights=weights, **options)
+
+        return jax.value_and_grad(mean, (0, 1))(x, y)
+
+    garbage = (jnp.where(keep[:, None], a, jnp.nan) for a in (x, y))
+    value, gradients = run(*garbage, weights, where=keep)
+    expected, slopes = run(x[keep], y[keep], weights[keep])
+    assert relative(value, expected) < 1e-6
+    for gradient, slope in zip(gradients, slopes, strict=True):
+        assert (gradient[~keep] == 0).all()
+        assert relative(gradient[keep], slope) < 2e-6
+
+
+def test_masked_queries_leave_their_keys():
+    rng = np.random.default_rng(0)
+    q, k = (jnp.asarray(rng.normal(size=(n, 4)), jnp.float32) for n in (6, 9))
+    keep = jnp.arange(6) % 2 == 0
+    losses = jaxloss.info_nce_loss(q, k, where=keep, reduction="none", chunk_size=4)
+    expected = jnp.where(keep, plain(q @ k.T, jnp.arange(6)), 0)
+    assert relative(losses, expected) < 1e-6
+    labels = jnp.array([8, 0, 9, -1, 3, 2])
+    losses = jaxloss.info_nce_loss(q, k, labels, reduction="none", chunk_size=4)
+    wrong = (labels < 0) | (labels > 8)
+    np.testing.assert_array_equal(np.isnan(losses), wrong)
+
+
 def test_what_a_loss_closes_over_has_a_gradient():
     hidden, kernel, _, labels = problem()
 

@@ -322,7 +322,7 @@ def _gradients(
         return sums, (loss, dhidden, drows)
 
     summed = [inputs.kernel] if of_kernel else []
-    if inputs.bias is not None and any(wanted.bias):
+    if of_bias and inputs.bias is not None:
         summed.append(inputs.bias)
     summed += shared.active
     zeros = [

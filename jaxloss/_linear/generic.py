@@ -140,10 +140,11 @@ def apply(
             )
         t = x.flat(t)
         if x.keep is not None:
-            # The target of another token: what is masked may hold anything.
+            # That of a token that is kept, or zeros if none is: what is masked may hold
+            # anything.
             keep = x.keep.reshape(-1, *[1] * (t.ndim - 1))
-            first = jnp.argmax(x.keep)
-            t = jnp.where(keep, t, jax.lax.stop_gradient(t[first]))
+            safe = jnp.where(jnp.any(x.keep), t[jnp.argmax(x.keep)], 0)
+            t = jnp.where(keep, t, jax.lax.stop_gradient(safe))
         flat.append(t)
     like = jax.ShapeDtypeStruct((x.chunk, x.classes_here), x.like.dtype)
     chunks = [jax.ShapeDtypeStruct((x.chunk, *t.shape[1:]), t.dtype) for t in flat]

@@ -329,8 +329,11 @@ def _gather(x: Head, per_token: Tree) -> _Gathered:
     count = jnp.sum(x.keep)
     poison = jnp.where(count > bound, jnp.nan, 1.0)
 
+    # A place that is left over takes a token that is kept, whose loss exists.
+    source = jnp.where(index < tokens, index, jnp.argmax(x.keep))
+
     def choose(a):
-        return a.at[index].get(mode="fill", fill_value=0)
+        return a[source]
 
     kept = jnp.arange(bound) < count
     chosen = choose(x.hidden), jax.tree.map(choose, per_token), kept
