@@ -84,6 +84,40 @@ from jaxloss._losses.self_supervised import (
     ntxent as ntxent,
 )
 
+# Regression, robust and relative
+
+# Probabilities and log-probabilities
+
+# Likelihoods
+
+# Proper scores
+
+# Classification: noise, imbalance, many labels
+
+# Ordinal and binned regression
+
+# Divergences and distillation
+
+# Contrastive and metric learning
+
+# Self-supervision: views, prototypes, statistics
+
+# Ranking: pairs and lists
+
+# Segmentation: overlaps, boxes, images
+
+# Sequences: transducers, chains, warping
+
+# Preferences
+
+# Policies
+
+# Generative and auxiliary
+
+# Transport and kernels
+
+# Quantum
+
 # Fused with the linear head that makes the logits
 from jaxloss._linear.contrastive import (
     clip_loss as clip_loss,

@@ -5,6 +5,7 @@ gradient. Each loss is measured against its formula, whose derivatives are taken
 numerically at high precision, so no oracle shares code or rounding with the library.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -33,6 +34,8 @@ class Case:
         gives the rounded values to the formula.
       call: the function under test where it is not `jaxloss.<name>` itself, such as the
         loss that a factory makes.
+      keywords: names of the arrays after the second, which the loss takes by keyword:
+        `inputs` gives them in this order.
       formula: the loss of ONE example, from that example's arrays: object arrays of
         `mpmath.mpf` (integers stay NumPy integers) of the event's shape, or scalars
         when the event has no axes. Returns an mpf, or an object array of them.
@@ -65,6 +68,7 @@ class Case:
     variant: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     call: Callable[..., Any] | None = None
+    keywords: tuple[str, ...] = ()
     inputs: Callable[[np.random.Generator, Scale], tuple[np.ndarray, ...]]
     formula: Callable[..., Any]
     gradient: Callable[..., Any] | None
@@ -84,7 +88,16 @@ class Case:
     @property
     def loss(self) -> Callable[..., Any]:
         """The function under test, without the options of the case."""
-        return self.call or getattr(jaxloss, self.name)
+        function = self.call or getattr(jaxloss, self.name)
+        if not self.keywords:
+            return function
+
+        @functools.wraps(function)
+        def positional(first, second, *others, **options):
+            named = dict(zip(self.keywords, others, strict=True))
+            return function(first, second, **named, **options)
+
+        return positional
 
     @property
     def id(self) -> str:

@@ -1,5 +1,6 @@
 """From arguments to arrays that a formula may use: checked, widened, masked."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -26,15 +27,42 @@ def elements(
 ) -> Elements:
     """Two arrays of one shape, the model's output first, by their argument names."""
     (name, output), (target_name, target) = arguments.items()
-    predictions = check.floating(name, output)
-    targets = check.real(target_name, target)
-    check.same_shape(**{name: predictions, target_name: targets})
-    keep, _ = check.where(where, loss=predictions.shape)
-    predictions, targets = computing(predictions, targets)
-    if keep is not None:
-        predictions = jnp.where(keep, predictions, 0)
-        targets = jnp.where(keep, targets, 0)
+    (predictions, targets), keep = aligned(
+        check, where, {name: output}, {target_name: target}
+    )
     return Elements(predictions, targets, keep)
+
+
+def aligned(
+    check: Check,
+    where: Input | None,
+    outputs: Mapping[str, Input],
+    targets: Mapping[str, Input],
+    masked: Mapping[str, float] | None = None,
+) -> tuple[list[Array], Array | None]:
+    """Any number of arrays of one shape, and the entries kept by the mask.
+
+    Args:
+      check: of the function whose arguments they are.
+      where: its mask.
+      outputs: what the model says, floating, by argument name; the first gives the
+        shape.
+      targets: real, by argument name.
+      masked: what stands where an entry is masked, by argument name: a value at which
+        the loss and its derivatives exist. 0 if left out.
+    """
+    arrays = {name: check.floating(name, value) for name, value in outputs.items()}
+    arrays |= {name: check.real(name, value) for name, value in targets.items()}
+    check.same_shape(**arrays)
+    keep, _ = check.where(where, loss=next(iter(arrays.values())).shape)
+    computed = dict(zip(arrays, computing(*arrays.values()), strict=True))
+    if keep is not None:
+        fill = masked or {}
+        computed = {
+            name: jnp.where(keep, value, fill.get(name, 0))
+            for name, value in computed.items()
+        }
+    return list(computed.values()), keep
 
 
 class Rows(NamedTuple):

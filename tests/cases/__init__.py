@@ -7,27 +7,33 @@ import pytest
 
 from tests.case import Case
 
-CASES: list[Case] = [
-    case
+_families = [
+    importlib.import_module(f"{__name__}.{module}")
     for module in sorted(info.name for info in pkgutil.iter_modules(__path__))
-    for case in importlib.import_module(f"{__name__}.{module}").CASES
 ]
+CASES: list[Case] = [case for family in _families for case in family.CASES]
+
+
+def declared(what: str) -> set[str]:
+    """The public names for which the families declare something, such as `IN_NATS`.
+
+    A family's module may define, beside `CASES`:
+
+    * `IN_NATS`: losses that are logarithms, and so take `base`;
+    * `NOT_REDUCED`: functions that are no losses, or return something else than
+      losses, and so take no `weights` and `reduction`;
+    * `OWN_REDUCTION`: losses with `where` but a reduction of their own;
+    * `WITHOUT_ROW`: names that have no row, for a reason said there;
+    * `SIBLINGS`: losses that share all they have with another, whose laws are always
+      run: theirs are in the exhaustive run.
+    """
+    return {name for family in _families for name in getattr(family, what, ())}
+
 
 _first = {case.name: case for case in reversed(CASES)}
 
 
-# These compile long, and share all they have with a loss whose laws are always run:
-# theirs are in the exhaustive run.
-SIBLINGS = {
-    "ctc_loss_with_forward_probs": "ctc_loss",
-    "info_nce_loss": "clip_loss",
-    "linear_distillation_loss": "linear_softmax_cross_entropy",
-    "linear_log_probs": "linear_softmax_cross_entropy",
-    "linear_loss": "linear_softmax_cross_entropy",
-    "multiclass_generalized_dice_loss": "dice_loss",
-    "safe_softmax_cross_entropy": "softmax_cross_entropy",
-    "siglip_loss": "clip_loss",
-}
+SIBLINGS = declared("SIBLINGS")
 
 
 def law_marks(case: Case) -> list[pytest.MarkDecorator]:

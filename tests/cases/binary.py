@@ -57,6 +57,8 @@ def smoothed(y):
     return (1 - mp.mpf(SMOOTHING)) * y + mp.mpf(SMOOTHING) / 2
 
 
+IN_NATS = {"sigmoid_binary_cross_entropy"}
+
 CASES = [
     Case(
         name="sigmoid_binary_cross_entropy",

@@ -112,6 +112,14 @@ SCALES: tuple[Scale, ...] = ("tiny", "unit", "wide", "saturated")
 # No target may be 0 where it is differentiated; on the wide scale float16 underflows.
 POSITIVE: tuple[Scale, ...] = ("tiny", "unit", "saturated")
 
+IN_NATS = {
+    "generalized_kl_divergence",
+    "kl_divergence",
+    "kl_divergence_with_log_targets",
+}
+# A deprecated alias, kept as it was.
+NOT_REDUCED = WITHOUT_ROW = {"convex_kl_divergence"}
+
 CASES = [
     # The gradient is linear in the targets and does not depend on the predictions.
     Case(

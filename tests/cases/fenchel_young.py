@@ -147,6 +147,8 @@ def unknown(scores, targets):
     )
 
 
+NOT_REDUCED = {"make_fenchel_young_loss"}
+
 CASES = [
     Case(
         name="sparsemax_loss",

@@ -92,6 +92,8 @@ def summed(formula):
 soft_focal, soft_focal_gradient = map(summed, (softmax_focal, softmax_focal_gradient))
 
 
+IN_NATS = {"sigmoid_focal_loss", "softmax_focal_loss"}
+
 CASES = [
     Case(
         name="sigmoid_focal_loss",

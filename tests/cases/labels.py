@@ -19,6 +19,8 @@ def smoothed(y):
     return (1 - alpha) * y + alpha / len(y)
 
 
+NOT_REDUCED = {"smooth_labels"}
+
 CASES = [
     # Integer labels are welcome here, unlike integer predictions, and what comes back
     # are labels, not losses: one row at a time, the laws of a batch of losses aside.

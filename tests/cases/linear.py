@@ -225,6 +225,24 @@ def largest_partner(x, y):
     return float(np.max(np.abs(y))) * 2 / PAIRS
 
 
+IN_NATS = {
+    "clip_loss",
+    "info_nce_loss",
+    "linear_distillation_loss",
+    "linear_softmax_cross_entropy",
+    "siglip_loss",
+}
+# `linear_loss` makes a loss.
+NOT_REDUCED = {"explain", "linear_log_probs", "linear_loss"}
+WITHOUT_ROW = {"explain"}
+SIBLINGS = {
+    "info_nce_loss",  # of clip_loss
+    "linear_distillation_loss",  # of linear_softmax_cross_entropy
+    "linear_log_probs",
+    "linear_loss",
+    "siglip_loss",
+}
+
 CASES = [
     Case(
         name="linear_softmax_cross_entropy",

@@ -36,6 +36,8 @@ def unreduced(logits, labels):
     return optax.ranking_softmax_loss(logits, labels, reduce_fn=None)
 
 
+IN_NATS = {"ranking_softmax_loss"}
+
 CASES = [
     Case(
         name="ranking_softmax_loss",

@@ -113,6 +113,8 @@ def distance_gradient(epsilon=0.0):
     return lambda a, b: -similarity_gradient(epsilon)(a, b)
 
 
+NOT_REDUCED = {"cosine_similarity"}
+
 CASES = [
     Case(
         name="squared_error",

@@ -162,6 +162,11 @@ TVERSKY = {"smooth": 0.25, "alpha": 0.75, "beta": 0.125}
 
 # Every example is a batch of its own: `where` keeps pixels and `reduction` is one over
 # classes here, so the laws about examples do not apply.
+# They reduce as optax's do: over classes, and over the batch where the weights of the
+# classes come from it.
+OWN_REDUCTION = {"binary_dice_loss", "dice_loss", "multiclass_generalized_dice_loss"}
+SIBLINGS = {"multiclass_generalized_dice_loss"}
+
 CASES = [
     Case(
         name="dice_loss",

@@ -83,6 +83,8 @@ def ntxent_gradient(tau):
     return gradient
 
 
+IN_NATS = {"ntxent"}
+
 CASES = [
     Case(
         name="ntxent",

@@ -188,6 +188,9 @@ COMMON = {
     "floor": floor,
 }
 
+IN_NATS = {"ctc_loss"}
+NOT_REDUCED = SIBLINGS = {"ctc_loss_with_forward_probs"}
+
 CASES = [
     Case(
         name="ctc_loss",

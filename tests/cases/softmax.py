@@ -145,6 +145,13 @@ def poly_gradient(x, t):
 # them to a point, where nothing is left to measure.
 CAPPED = ("tiny", "unit", "wide")
 
+IN_NATS = {
+    "poly_loss_cross_entropy",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_with_integer_labels",
+}
+NOT_REDUCED = SIBLINGS = {"safe_softmax_cross_entropy"}
+
 CASES = [
     Case(
         name="softmax_cross_entropy_with_integer_labels",
