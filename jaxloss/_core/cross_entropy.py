@@ -125,15 +125,17 @@ def modified(
     """
     z = logits
     if options.logit_softcap is not None:
-        cap = options.logit_softcap
-        capped = cap * tanh(z / cap)
-        # An absent class stays absent.
-        z = jnp.where(z == -jnp.inf, z, capped)
+        z = capped(z, options.logit_softcap)
     if options.temperature is None:
         return z, None
     peak = axes.peak(z, axis)
     peak = jax.lax.stop_gradient(jnp.where(jnp.isfinite(peak), peak, 0))
     return (z - peak) / options.temperature, peak / options.temperature
+
+
+def capped(z: Array, cap: Array) -> Array:
+    """cap · tanh(z / cap); an absent class stays absent."""
+    return jnp.where(z == -jnp.inf, z, cap * tanh(z / cap))
 
 
 def _uniform(z: Array, kept: Array | None, axis: axes.RowAxis) -> Array:

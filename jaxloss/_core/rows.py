@@ -64,15 +64,42 @@ def _at_label(
     rest, at_label = axes.across(axis, rest, axes.take_here(x, label, axis))
     at_peak = at_label == peak
     gap = jnp.where(at_peak, 0, peak - jnp.where(at_peak, 0, at_label))
-    own = jnp.exp(-gap)
-    total = rest + own
-    # Two infinite peaks, or a label out of range, poison the row through `scale`.
     exists = axes.exists(x, label, axis)
-    scale = jnp.where(exists, _scale(peak, total), jnp.nan)
-    loss = jnp.where(gap > 0, gap + jnp.log(total), jnp.log1p(rest))
+    loss, _, scale = of_statistic(peak, gap, rest, exists)
+    return loss, jnp.exp(-gap), rest, scale
+
+
+def of_statistic(
+    peak: Array, gap: Array, rest: Array, exists: Array
+) -> tuple[Array, Array, Array]:
+    """-log p_y, log s and 1 / s from the statistic of a row with a label.
+
+    NaN for a label that does not exist, and for two infinite peaks.
+    """
+    loss, log_total = _from_gap(gap, rest)
+    scale = jnp.where(exists, _scale(peak, rest + jnp.exp(-gap)), jnp.nan)
     loss = jnp.where(peak == -jnp.inf, jnp.inf, loss)
     loss = jnp.where(jnp.isnan(scale) & (loss != jnp.inf) | ~exists, jnp.nan, loss)
-    return loss, own, rest, scale
+    return loss, log_total, scale
+
+
+@jax.custom_jvp
+def _from_gap(gap: Array, rest: Array) -> tuple[Array, Array]:
+    """gap + log s and log s, where s = rest + e^-gap."""
+    log_total = jnp.where(gap > 0, jnp.log(rest + jnp.exp(-gap)), jnp.log1p(rest))
+    return gap + log_total, log_total
+
+
+@_from_gap.defjvp
+def _(primals, tangents):
+    # d log s = (drest - e^-gap dgap) / s, to which dgap adds up to rest / s of itself.
+    (gap, rest), (dgap, drest) = primals, tangents
+    own = jnp.exp(-gap)
+    total = rest + own
+    return _from_gap(gap, rest), (
+        (rest * dgap + drest) / total,
+        (drest - own * dgap) / total,
+    )
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))

@@ -40,6 +40,10 @@ class Check:
     ) -> ValueError:
         return ValueError(self._say(argument, expected, came, way_out))
 
+    def unable(self, what: str, way_out: str) -> NotImplementedError:
+        """What could be, but is not."""
+        return NotImplementedError(f"jaxloss.{self.function}: {what}. {way_out}")
+
     # ------------------------------------------------------------------ arrays
 
     def array(self, argument: str, value: Input) -> Array:

@@ -1,6 +1,7 @@
 """What every fused loss does around the engine: check, flatten, mask, reduce."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -27,6 +28,7 @@ class Settings:
     backward: Backward = "recompute"
     implementation: Implementation | None = None
     logits_dtype: jnp.dtype | None = None
+    class_chunk_size: int | None = None
 
 
 class Head(NamedTuple):
@@ -142,17 +144,22 @@ def head(
     return Head(x.reshape(-1, x.shape[-1]), w, b, x.shape[:-1], settings)
 
 
+_POSITIVE = {
+    "chunk_size": "Leave it out to have it chosen.",
+    "max_tokens": "It bounds how many tokens are kept.",
+    "class_chunk_size": "Leave it out to take the tokens in chunks.",
+}
+
+
 def _check_settings(check: Check, settings: Settings) -> None:
-    for name in ("chunk_size", "max_tokens"):
+    for name in ("chunk_size", "max_tokens", "class_chunk_size"):
         value = getattr(settings, name)
         if value is not None and (not isinstance(value, int) or value < 1):
             raise check.value_error(
                 name,
                 "a positive integer or None",
                 repr(value),
-                "Leave it out to have it chosen."
-                if name == "chunk_size"
-                else "It bounds how many tokens are kept.",
+                _POSITIVE[name],
             )
     check.choice("class_axis", settings.class_axis, (-1, 1, 0, -2))
     check.choice("backward", settings.backward, ("recompute", "save"))
@@ -243,6 +250,7 @@ def compute(
     normalizer: Array | None = None,
     reduction: Reduction,
     arrays: int,
+    by_classes: Callable[[Inputs, Array], Array] | None = None,
 ) -> Tree:
     """The losses of a head, masked, weighted and reduced.
 
@@ -252,6 +260,7 @@ def compute(
       per_token: what belongs to a token; the first axis is the tokens.
       normalizer: a factor of the losses, `[tokens]`, that counts in the mean.
       arrays: of a chunk's size that `row` and its derivative hold at once.
+      by_classes: the weighted sum of the losses, with chunks of classes.
     """
     factor = check.weights(weights, x.like)
     factor = None if factor is None else factor.reshape(-1)
@@ -275,6 +284,7 @@ def compute(
             jax.default_backend(),
             arrays,
             x.keep is not None,
+            x.settings.class_chunk_size if by_classes else None,
         )
     )
     arguments = Inputs(states, x.kernel, x.bias, shared, per_token)
@@ -291,11 +301,15 @@ def compute(
     share = jnp.ones(tokens, dtype) if factor is None else factor
     if keep is not None:
         share = jnp.where(keep, share, 0)
-    total = engine.total(arguments, share)
+    count = None
     if reduction == "mean":
-        count = share if normalizer is None else share * normalizer
-        total = divided(total, jnp.sum(count))
-    return gathered.loud(total)
+        count = jnp.sum(share if normalizer is None else share * normalizer)
+    if by_classes is not None:
+        # The gradients are final where they are computed: the count is in them.
+        share = share if count is None else divided(share, count)
+        return gathered.loud(by_classes(arguments, share))
+    total = engine.total(arguments, share)
+    return gathered.loud(total if count is None else divided(total, count))
 
 
 class _Gathered(NamedTuple):

@@ -9,6 +9,7 @@ from jaxloss._core.entropy import softmax_entropy
 from jaxloss._core.numerics import in_base
 from jaxloss._core.types import Array, Implementation, Input, Number, Reduction
 from jaxloss._core.validate import Check
+from jaxloss._linear import by_classes
 from jaxloss._linear.engine import Backward
 from jaxloss._linear.head import Head, Kept, Settings, compute, head, masked
 from jaxloss._linear.tracing import Tree
@@ -32,6 +33,7 @@ def linear_softmax_cross_entropy(
     base: float | None = None,
     class_axis: int = -1,
     chunk_size: int | None = None,
+    class_chunk_size: int | None = None,
     max_tokens: int | None = None,
     backward: Backward = "recompute",
     axis_name: str | None = None,
@@ -68,6 +70,11 @@ def linear_softmax_cross_entropy(
       base: unit of the result: None for nats, 2 for bits.
       class_axis: the axis of the classes in `kernel`, -1 or 0. Static.
       chunk_size: tokens at a time; None chooses. Static.
+      class_chunk_size: classes at a time (on TPU a multiple of 128), of all tokens: the
+        least memory, for a sum or a mean. The logits are computed twice (4 matmuls for
+        value and both gradients), the kernel's gradient is written once, in its dtype,
+        before a later factor of the loss scales it, and there are no gradients with
+        respect to options. Static.
       max_tokens: a promise that at most so many tokens are kept: they are gathered, and
         the matmuls shrink to that size. Broken, it makes the result NaN. Static.
       backward: for `reduction="none"`, whose gradients need the logits twice:
@@ -99,7 +106,9 @@ def linear_softmax_cross_entropy(
     Raises:
       TypeError: an array not of the kind described, a traced static option.
       ValueError: shapes that do not fit, an option out of its range, an unknown axis.
-      NotImplementedError: an `implementation` that does not exist here.
+      NotImplementedError: an `implementation` that does not exist here; with
+        `class_chunk_size`, losses one by one, classes spread over devices, or
+        gradients with respect to options.
 
     Examples:
       >>> import jax.numpy as jnp, jaxloss
@@ -128,6 +137,7 @@ def linear_softmax_cross_entropy(
         backward,
         implementation,
         check.stored("logits_dtype", logits_dtype),
+        class_chunk_size,
     )
     x = head(check, hidden, kernel, bias, settings)
     x, label, kept = _labelled(check, x, "labels", labels, where, ignore_index)
@@ -156,6 +166,12 @@ def linear_softmax_cross_entropy(
         label = label[:, None]
         return of_label(z, label, options, x.axis, kept=kept, base=base).loss[:, 0]
 
+    def row_of(shared: Tree, per_token: Tree) -> by_classes.Row:
+        of_all, of_classes = shared
+        label, of_each, of_token = per_token
+        kept = Kept(of_classes, of_token).row()
+        return by_classes.Row(label[:, None], _together(of_all, of_each), kept)
+
     return compute(
         check,
         x,
@@ -166,6 +182,7 @@ def linear_softmax_cross_entropy(
         normalizer=normalizer,
         reduction=reduction,
         arrays=2 + _count(options),
+        by_classes=by_classes.total_of(check, x, reduction, base, row_of),
     )
 
 

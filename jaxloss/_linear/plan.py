@@ -87,16 +87,22 @@ class Plan:
     derivative, and what the loss itself needs; of a loss of one's own an estimate."""
     masked: bool
     """Whether tokens are left out."""
+    class_chunk: int | None = None
+    """Classes at a time, of all tokens, where the least memory was asked for."""
 
     @property
     def chunks(self) -> int:
-        """How many chunks there are."""
+        """How many chunks there are, of tokens or of classes."""
+        if self.class_chunk is not None:
+            return -(-self.classes // self.class_chunk)
         return -(-self.tokens // max(self.chunk, 1))
 
     @property
     def matmuls(self) -> dict[str, int]:
         """Products of [tokens, hidden, classes], by what is asked for."""
         again = 0 if self.reduced or self.backward == "save" else 1
+        if self.class_chunk is not None:
+            again = 1
         return {
             "value": 1,
             "value and one gradient": 2 + again,
@@ -119,6 +125,10 @@ class Plan:
         """Memory traffic of value and both gradients, each array once a chunk."""
         size, wide = self._sizes
         kernel = self.hidden * self.classes
+        if self.class_chunk is not None:
+            states = self.chunks * self.tokens * self.hidden
+            twice = 2 * size * (kernel + states) + 6 * wide * self.tokens * self.classes
+            return twice + size * kernel + (2 * wide + size) * states
         logits = self.chunk * self.classes
         a_chunk = 2 * size * kernel + 2 * wide * kernel + 4 * wide * logits
         return self.chunks * a_chunk + 3 * size * self.tokens * self.hidden
@@ -133,6 +143,19 @@ class Plan:
         """
         size, wide = self._sizes
         half, several = size < 4, self.chunks > 1
+        workspace = _WORKSPACE.get(self.platform, 32 * MIB)
+        if self.class_chunk is not None:
+            logits = wide * self.tokens * self.class_chunk
+            # The states' gradient is summed over the chunks; a chunk of the kernel is
+            # cut out, and its gradient written in.
+            states = (wide + size * self.masked) * self.tokens * self.hidden
+            part = (size + wide) * self.hidden * self.class_chunk
+            if self.platform == "cpu":
+                # A product is an array of its own, and what is in half precision is
+                # widened before it, the kernel once for all chunks.
+                states += (1 + half) * wide * self.tokens * self.hidden
+                part += half * wide * self.hidden * self.classes
+            return self.arrays * logits + states + part + workspace
         logits = wide * self.chunk * self.classes
         kernel = wide * self.hidden * self.classes
         # The gradient before it is scaled; float16 would not hold it.
@@ -164,7 +187,7 @@ class Plan:
         else:
             held = max(held, logits + kernel)
         padded = self.chunks * self.chunk
-        return held + (state + kept) * padded + _WORKSPACE.get(self.platform, 32 * MIB)
+        return held + (state + kept) * padded + workspace
 
     def __str__(self) -> str:
         def count(number):
@@ -178,7 +201,9 @@ class Plan:
         lines = {
             "implementation": f"{self.implementation}: {self.reason}",
             "tokens x hidden x classes": f"{shape}, {self.dtype}",
-            "chunks": f"{count(self.chunks)} of {count(self.chunk)} tokens",
+            "chunks": f"{count(self.chunks)} of {count(self.chunk)} tokens"
+            if self.class_chunk is None
+            else f"{count(self.chunks)} of {count(self.class_chunk)} classes",
             "matmuls": ", ".join(f"{k}: {v}" for k, v in self.matmuls.items()),
             "FLOPs": ", ".join(f"{k}: {v:.3g}" for k, v in self.flops.items()),
             "bytes moved": memory(self.bytes_moved),
