@@ -160,8 +160,8 @@ def _chunk(
     raw = product(inputs.hidden, kernel, contract, setting.logits_dtype).astype(dtype)
     if inputs.bias is not None:
         raw = raw + _part(inputs.bias, start, size, 0).astype(dtype)[None, :]
-    kept = None if row.kept is None else _part(row.kept, start, size, 1)
-    if kept is not None:
+    kept = jnp.ones((), bool) if row.kept is None else _part(row.kept, start, size, 1)
+    if row.kept is not None:
         raw = jnp.where(kept, raw, -jnp.inf)
     options = row.options
     weights = options.class_weights
@@ -331,7 +331,7 @@ def _gradients(
         # What weighs nothing has no gradient, whatever its loss.
         slope = jnp.where(share == 0, 0, slope * share)
         if cap is not None:
-            _, pull = jax.vjp(lambda raw: capped(raw, cap), part.raw)
+            _, pull = jax.vjp(functools.partial(capped, cap=cap), part.raw)
             (slope,) = pull(slope)
         kernel = _part(inputs.kernel, start, size, axis)
         # What is multiplied in half precision has been scaled by the weights: of a mean
@@ -351,7 +351,7 @@ def _gradients(
     start = (
         jnp.zeros(inputs.hidden.shape, dtype) if of_hidden else None,
         jnp.zeros_like(inputs.kernel) if of_kernel else None,
-        jnp.zeros_like(inputs.bias) if of_bias else None,
+        None if inputs.bias is None or not of_bias else jnp.zeros_like(inputs.bias),
     )
     start = varying(start, all_mesh_axes((inputs, weights)))
     done = _over(setting.chunk, inputs.kernel.shape[axis], body, start)
