@@ -1,0 +1,28 @@
+"""Formulas in docstrings, from the form that they have in Python to that of Markdown."""
+
+import re
+import textwrap
+
+import griffe
+
+DISPLAYED = re.compile(r"^( *)\.\. math::\n((?:\1 +.*\n|\s*\n)+)", re.MULTILINE)
+INLINE = re.compile(r":math:`([^`]+)`")
+
+
+def markdown(text: str) -> str:
+    """`.. math::` and `:math:` as `\\[ \\]` and `\\( \\)`."""
+
+    def displayed(match: re.Match[str]) -> str:
+        indent, body = match.groups()
+        formula = textwrap.dedent(body).strip()
+        block = f"\\[\n{formula}\n\\]\n\n"
+        return textwrap.indent(block, indent)
+
+    text = DISPLAYED.sub(displayed, text + "\n")
+    return INLINE.sub(lambda m: rf"\({m[1]}\)".replace("\n", " "), text)
+
+
+class Formulas(griffe.Extension):
+    def on_instance(self, *, obj: griffe.Object, **_: object) -> None:
+        if obj.docstring is not None:
+            obj.docstring.value = markdown(obj.docstring.value)

@@ -1,0 +1,40 @@
+"""What the documentation names exists."""
+
+import pathlib
+import re
+
+import optax.losses
+import pytest
+
+import jaxloss
+
+DOCS = pathlib.Path(__file__).parent.parent / "docs"
+
+
+def tables() -> dict[str, list[tuple[str, list[str]]]]:
+    """By heading: (their name, our names) of every row of the migration tables."""
+    found, heading = {}, ""
+    for line in (DOCS / "migration.md").read_text().splitlines():
+        if line.startswith("## "):
+            heading = line[3:]
+            found[heading] = []
+        elif line.startswith("| `"):
+            theirs, ours, _ = (cell.strip() for cell in line.split("|")[1:-1])
+            found[heading].append((theirs, re.findall(r"`(\w+)`", ours)))
+    return found
+
+
+@pytest.mark.parametrize("library", tables())
+def test_every_name_in_the_migration_tables_exists(library):
+    rows = tables()[library]
+    assert len(rows) > 10
+    for theirs, ours in rows:
+        assert ours, theirs
+        for name in ours:
+            assert hasattr(jaxloss, name), f"{theirs}: jaxloss.{name}"
+
+
+def test_the_table_of_optax_is_complete():
+    theirs = {name.strip("`") for name, _ in tables()["optax"]}
+    public = {name for name in vars(optax.losses) if not name.startswith("_")}
+    assert {name for name in public if callable(getattr(optax.losses, name))} == theirs
