@@ -16,7 +16,12 @@ def summary(name: str) -> str:
     return (inspect.getdoc(getattr(jaxloss, name)) or "").partition("\n")[0]
 
 
-overview = ["# Losses", "", "What the names have in common: [contracts](../contracts.md).", ""]
+overview = [
+    "# Losses",
+    "",
+    "What the names have in common: [contracts](../contracts.md).",
+    "",
+]
 nav = ["* [All](index.md)"]
 for heading, names in families.families().items():
     names = [name for name in names if callable(getattr(jaxloss, name))]
@@ -25,7 +30,9 @@ for heading, names in families.families().items():
     page = f"{families.slug(heading)}.md"
     nav.append(f"* [{heading}]({page})")
     overview += [f"## [{heading}]({page})", "", "| | |", "| --- | --- |"]
-    overview += [f"| [`{name}`]({page}#jaxloss.{name}) | {summary(name)} |" for name in names]
+    overview += [
+        f"| [`{name}`]({page}#jaxloss.{name}) | {summary(name)} |" for name in names
+    ]
     overview.append("")
     with mkdocs_gen_files.open(f"losses/{page}", "w") as file:
         print(f"# {heading}\n", file=file)
