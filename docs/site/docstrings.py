@@ -1,4 +1,4 @@
-"""Formulas in docstrings, from the form that they have in Python to that of Markdown."""
+"""Formulas in docstrings, from the form they have in Python to that of Markdown."""
 
 import re
 import textwrap
