@@ -30,6 +30,11 @@ scale where a row has none of that name):
 | float16, float64 at other scales    | exhaustive | exhaustive    | not run      |
 | Hessian at unit scale               | usual      | usual         | exhaustive   |
 | Hessian at the other scales         | exhaustive | exhaustive    | exhaustive   |
+
+A test of a family (`tests/test_<family>.py`) is in the usual run if it takes about
+half a second of one core. Slower ones are marked `exhaustive` there, and of a
+parameter the usual run has the values that fail first (`rarely`), except where no
+other test of the usual run notices what they test.
 """
 
 from typing import Literal
@@ -85,6 +90,11 @@ def hessian_runs(case: Case, scale: Scale) -> Run:
 def once_runs(case: Case) -> Run:
     """Where a row is held to something beside the laws, such as its twin in optax."""
     return "usual" if is_first(case) else "exhaustive"
+
+
+def rarely(*values) -> list:
+    """Values of a parameter that only the exhaustive run has."""
+    return [pytest.param(value, marks=pytest.mark.exhaustive) for value in values]
 
 
 def parameters(rows: list[tuple[str, tuple, Run]]) -> list:
