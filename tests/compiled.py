@@ -36,9 +36,17 @@ def draw(case: Case, scale: Scale, dtype) -> Arrays:
     return tuple(map(rounded, map(np.asarray, arrays)))
 
 
-def options_of(case: Case) -> set[str]:
+_by_id = {case.id: case for case in CASES}
+
+
+@functools.cache
+def _options_of(case_id: str) -> frozenset[str]:
+    return frozenset(inspect.signature(_by_id[case_id].loss).parameters)
+
+
+def options_of(case: Case) -> frozenset[str]:
     """The names of a loss's arguments."""
-    return set(inspect.signature(case.loss).parameters)
+    return _options_of(case.id)
 
 
 def with_options(case: Case, **options):
@@ -205,9 +213,6 @@ def _numpy(tree):
 def signature(arrays) -> tuple:
     """The shapes and dtypes for which a function is traced."""
     return tuple((a.shape, str(a.dtype)) for a in arrays)
-
-
-_by_id = {case.id: case for case in CASES}
 
 
 @functools.lru_cache(maxsize=1)

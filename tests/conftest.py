@@ -24,11 +24,10 @@ def case_of(item) -> str:
 
 
 def pytest_collection_modifyitems(items):
-    """The tests of one row share what they compile: they stand together, in one
-    process. The others keep their places, before them."""
+    """The tests of one row share what they compile, and so do those of one file: they
+    stand together, in one process. The files come first, as the longer ones."""
     for item in items:
-        if case := case_of(item):
-            item.add_marker(pytest.mark.xdist_group(case))
+        item.add_marker(pytest.mark.xdist_group(case_of(item) or item.path.stem))
     order = {case.id: place for place, case in enumerate(CASES)}
     items.sort(key=lambda item: order.get(case_of(item), -1))
 
