@@ -55,12 +55,12 @@ devices: $(RUN_STAMP) ## Run tests/devices on eight virtual devices
 	@XLA_FLAGS=--xla_force_host_platform_device_count=8 \
 	  $(BIN)/python -m pytest -n $(JOBS) tests/devices
 
-unit: $(RUN_STAMP) ## Run tests/: the laws on one row of each loss
+unit: $(RUN_STAMP) ## Run tests/: what can be wrong with one loss alone
 	@echo '==> unit: pytest -n $(JOBS) tests $(ARGS)'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not exhaustive' \
 	  --ignore tests/devices --ignore tests/verify tests $(ARGS)
 
-exhaustive: $(RUN_STAMP) ## Run the laws on all further rows, dtypes and scales
+exhaustive: $(RUN_STAMP) ## Run the rest of tests/: further rows, dtypes, scales, laws
 	@echo '==> exhaustive: pytest -n $(JOBS) -m exhaustive tests $(ARGS)'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m exhaustive \
 	  --ignore tests/devices --ignore tests/verify tests $(ARGS)

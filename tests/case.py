@@ -100,5 +100,10 @@ class Case:
         return positional
 
     @property
+    def ordinary(self) -> Scale:
+        """The scale of the laws: "unit", where the case has it."""
+        return "unit" if "unit" in self.scales else self.scales[0]
+
+    @property
     def id(self) -> str:
         return f"{self.name}[{self.variant}]" if self.variant else self.name

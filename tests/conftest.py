@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from tests.case import Case
+from tests.cases import CASES
 
 jax.config.update("jax_platforms", "cpu")
 # float64 oracles beside explicit float32 and half-precision inputs.
@@ -15,23 +16,33 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def case_of(item) -> str:
+    """The row that a test is about, or nothing."""
+    callspec = getattr(item, "callspec", None)
+    case = callspec and callspec.params.get("case")
+    return case.id if isinstance(case, Case) else ""
+
+
 def pytest_collection_modifyitems(items):
-    """The tests of one row share what they compile: keep them in one process."""
+    """The tests of one row share what they compile, and so do those of one file: they
+    stand together, in one process. The files come first, as the longer ones."""
     for item in items:
-        case = getattr(item, "callspec", None) and item.callspec.params.get("case")
-        if isinstance(case, Case):
-            item.add_marker(pytest.mark.xdist_group(case.id))
+        item.add_marker(pytest.mark.xdist_group(case_of(item) or item.path.stem))
+    order = {case.id: place for place, case in enumerate(CASES)}
+    items.sort(key=lambda item: order.get(case_of(item), -1))
 
 
-# What JAX has traced and compiled serves few tests beyond its own, and piles up: a
-# process held 5 GB after a thousand tests.
+# What JAX has traced and compiled serves few tests beyond its own row or file, and
+# piles up: a process held 5 GB after a thousand tests.
 CLEARED_EVERY = 50
 _run = 0
 
 
-def pytest_runtest_teardown(item):
+def pytest_runtest_teardown(item, nextitem):
     global _run
     _run += 1
-    if _run % CLEARED_EVERY == 0:
+    done = nextitem is None or not case_of(item) or case_of(item) != case_of(nextitem)
+    if _run >= CLEARED_EVERY and done:
+        _run = 0
         jax.clear_caches()
         gc.collect()

@@ -5,6 +5,7 @@ The derivatives are central differences of the formula at 120 digits with a step
 none with the closed form in the table, which is held to them.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -106,15 +107,36 @@ def _each_entry(f: Callable[[tuple[int, ...]], mp.mpf], like: Any) -> np.ndarray
 class Measure:
     """An exact quantity of every example, and how much rounding may move it."""
 
-    exact: np.ndarray
-    """float64, shape [examples, ...]."""
-    sensitivity: np.ndarray
-    """What it moves by when every real input grows by one unit in its last place.
+    quantity: Callable[[list[Any]], Any]
+    examples: list[list[Any]]
+    eps: float
 
-    All inputs grow together, so that a common offset, which must cancel, excuses
-    nothing; what remains is the conditioning of the function itself, such as the d
-    units that e^-d inherits from d.
-    """
+    @functools.cached_property
+    def exact(self) -> np.ndarray:
+        """float64, shape [examples, ...]."""
+        return np.stack([floats(value) for value in self._values])
+
+    @functools.cached_property
+    def _values(self) -> list[Any]:
+        with mp.workdps(DIGITS):
+            return [self.quantity(arguments) for arguments in self.examples]
+
+    @functools.cached_property
+    def sensitivity(self) -> np.ndarray:
+        """What it moves by when every real input grows by one unit in its last place.
+
+        All inputs grow together, so that a common offset, which must cancel, excuses
+        nothing; what remains is the conditioning of the function itself, such as the d
+        units that e^-d inherits from d. It takes as long as the quantity, and most
+        results are right without an excuse: it is computed when one is asked for.
+        """
+        with mp.workdps(DIGITS):
+            growth = 1 + mp.mpf(self.eps)
+            moves = [
+                np.abs(floats(self.quantity(scaled(arguments, growth)) - value))
+                for arguments, value in zip(self.examples, self._values, strict=True)
+            ]
+        return np.nan_to_num(np.stack(moves), nan=0.0, posinf=0.0)
 
 
 def measure(
@@ -124,16 +146,7 @@ def measure(
     eps: float,
 ) -> Measure:
     """A quantity of every example of a case, with its sensitivity."""
-    with mp.workdps(DIGITS):
-        growth = 1 + mp.mpf(eps)
-        values, moves = [], []
-        for arguments in examples:
-            value = quantity(case, arguments)
-            grown = quantity(case, scaled(arguments, growth))
-            values.append(floats(value))
-            moves.append(np.abs(floats(grown - value)))
-    sensitivity = np.nan_to_num(np.stack(moves), nan=0.0, posinf=0.0)
-    return Measure(np.stack(values), sensitivity)
+    return Measure(functools.partial(quantity, case), examples, eps)
 
 
 def value(case: Case, arguments: list[Any]) -> Any:

@@ -3,18 +3,16 @@
 The oracle is the row's formula in mpmath on the inputs rounded to the dtype under test.
 """
 
-import functools
-
 import chex
-import jax
 import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
 
-from tests import oracle
+from tests import oracle, selection
 from tests.case import Case, Scale
-from tests.cases import CASES, marks
+from tests.cases import CASES
+from tests.compiled import compiled, draw
 
 DTYPES = {
     "float32": jnp.float32,
@@ -32,95 +30,25 @@ FINER = {"float64": 2e-7}
 
 rows = [(case, scale) for case in CASES for scale in case.scales]
 
-
-def exhaustive(case: Case, scale: Scale, dtype: str) -> list[pytest.MarkDecorator]:
-    """The first row of a loss is always run, at every scale in float32, at unit scale
-    in every dtype; the further rows at unit scale in float32; all in all dtypes and at
-    all scales in the exhaustive run."""
-    further = bool(marks(case))
-    usual = scale == "unit" if further or dtype != "float32" else True
-    always = usual and not (further and dtype != "float32")
-    return [] if always else [pytest.mark.exhaustive]
-
-
 rows_and_dtypes = pytest.mark.parametrize(
     ("case", "scale", "dtype"),
-    [
-        pytest.param(
-            *(case, scale, dtype),
-            id=f"{case.id}-{scale}-{dtype}",
-            marks=exhaustive(case, scale, dtype),
-        )
-        for case, scale in rows
-        for dtype in DTYPES
-    ],
+    selection.parameters(
+        [
+            (
+                f"{case.id}-{scale}-{dtype}",
+                (case, scale, dtype),
+                selection.accuracy_runs(case, scale, dtype),
+            )
+            for case, scale in rows
+            for dtype in DTYPES
+        ]
+    ),
 )
 
 
-def loss_of(case: Case):
-    """The loss of a batch of examples, one or more numbers each."""
-    loss = functools.partial(case.loss, **case.options)
-    return jax.vmap(loss) if case.vmapped else loss
-
-
-def draw(case: Case, scale: Scale, dtype) -> tuple[np.ndarray, ...]:
-    """Inputs of a case, rounded to a dtype, the same in every run."""
-    seed = sum(map(ord, f"{case.id}{scale}"))
-    arrays = case.inputs(np.random.default_rng(seed), scale)
-
-    def rounded(array: np.ndarray) -> np.ndarray:
-        if not np.issubdtype(array.dtype, np.floating):
-            return array
-        largest = np.max(np.abs(array), initial=0, where=np.isfinite(array))
-        if largest > jnp.finfo(dtype).max:  # float16 ends at 65504
-            array = array * (2.0**15 / largest)
-        return array.astype(dtype)
-
-    return tuple(map(rounded, map(np.asarray, arrays)))
-
-
-@functools.cache
-def measured(case_id: str, dtype: str):
-    """The compiled value, gradient and tangent of a case, shared by all scales."""
-    case = next(case for case in CASES if case.id == case_id)
-    at = case.argument
-
-    @jax.jit
-    def run(arrays, direction):
-        def loss(x):
-            return loss_of(case)(*arrays[:at], x, *arrays[at + 1 :])
-
-        value, tangent = jax.jvp(loss, (arrays[at],), (direction,))
-        return value, jax.grad(lambda x: jnp.sum(loss(x)))(arrays[at]), tangent
-
-    return run
-
-
-@functools.cache
-def measured_hessian(case_id: str):
-    """The compiled diagonal of the Hessian of every example, forward over reverse."""
-    case = next(case for case in CASES if case.id == case_id)
-    at = case.argument
-
-    @jax.jit
-    def run(arrays):
-        x = arrays[at]
-        entries = x[0].size
-
-        def gradient(x):
-            return jax.grad(
-                lambda x: jnp.sum(loss_of(case)(*arrays[:at], x, *arrays[at + 1 :]))
-            )(x)
-
-        def entry(direction):
-            row = jnp.broadcast_to(direction.reshape(x.shape[1:]), x.shape)
-            column = jax.jvp(gradient, (x,), (row,))[1]
-            return jnp.sum((column * row).reshape(len(x), -1), axis=1)
-
-        columns = jax.lax.map(entry, jnp.eye(entries, dtype=x.dtype))
-        return columns.T.reshape(x.shape)
-
-    return run
+def slack(expected: oracle.Measure, error: np.ndarray, allowed: np.ndarray):
+    """The tolerance beside the sensitivity, which is computed where it is needed."""
+    return allowed if (error <= allowed).all() else allowed + expected.sensitivity
 
 
 def close(
@@ -137,15 +65,14 @@ def close(
     actual = np.asarray(actual, np.float64)
     exact = expected.exact
     chex.assert_equal_shape([actual, exact])
-    allowed = (
-        (rtol + rounding) * np.abs(exact) + expected.sensitivity + smallest + floor
-    )
     infinite = np.isinf(exact)
     np.testing.assert_array_equal(
         actual[infinite], exact[infinite], err_msg=f"{what}: infinite entries"
     )
     error = np.where(infinite, 0, np.abs(actual - np.where(infinite, 0, exact)))
-    wrong = ~(error <= np.where(infinite, np.inf, allowed))
+    allowed = np.where(infinite, 0, (rtol + rounding) * np.abs(exact))
+    allowed = slack(expected, error, allowed + smallest + floor)
+    wrong = ~(error <= allowed)
     if wrong.any():
         worst = np.unravel_index(
             np.argmax(np.where(wrong, error / np.maximum(allowed, 1e-300), 0)),
@@ -172,9 +99,7 @@ def test_value_gradient_and_tangent(case: Case, scale: Scale, dtype: str):
     rng = np.random.default_rng(0)
     direction = rng.choice([-1.0, 1.0], size=x.shape).astype(x.dtype)
 
-    value, gradient, tangent = measured(case.id, dtype)(
-        tuple(map(jnp.asarray, arrays)), jnp.asarray(direction)
-    )
+    value, gradient, tangent, *_ = compiled(case).plain(arrays, direction)
 
     exact_value = oracle.measure(case, oracle.value, examples, eps)
     assert value.dtype == computed
@@ -207,32 +132,30 @@ def test_value_gradient_and_tangent(case: Case, scale: Scale, dtype: str):
     # Forward mode: against the exact gradient along the direction, term by term.
     axes = tuple(range(1, x.ndim))
     terms = exact_gradient.exact * direction.astype(np.float64)
-    slack = np.sum(
-        GRADIENT * finer * np.abs(terms) + exact_gradient.sensitivity, axis=axes
-    )
+    allowed = np.sum(GRADIENT * finer * np.abs(terms), axis=axes)
+    allowed += tiny * x[0].size + floor + half_floor * x[0].size + 1e-300
     per_example = np.asarray(tangent, np.float64).reshape(len(x), -1).sum(-1)
     error = np.abs(per_example - terms.sum(axis=axes))
-    floor = floor + half_floor * x[0].size
-    np.testing.assert_array_less(error, slack + tiny * x[0].size + floor + 1e-300)
-
-
-hessian_rows = [(case, scale) for case, scale in rows if case.hessian]
+    if not (error <= allowed).all():
+        allowed += np.sum(exact_gradient.sensitivity, axis=axes)
+    np.testing.assert_array_less(error, allowed)
 
 
 @pytest.mark.parametrize(
     ("case", "scale"),
-    [
-        pytest.param(
-            *(case, scale), id=f"{case.id}-{scale}", marks=exhaustive(case, scale, "")
-        )
-        for case, scale in hessian_rows
-    ],
+    selection.parameters(
+        [
+            (f"{case.id}-{scale}", (case, scale), selection.hessian_runs(case, scale))
+            for case, scale in rows
+            if case.hessian
+        ]
+    ),
 )
 def test_hessian_diagonal(case: Case, scale: Scale):
     arrays = draw(case, scale, jnp.float32)
     examples = oracle.examples(case, arrays)
     eps, tiny = (float(getattr(jnp.finfo(jnp.float32), a)) for a in ("eps", "tiny"))
-    actual = measured_hessian(case.id)(tuple(map(jnp.asarray, arrays)))
+    actual = compiled(case).hessian(arrays)
     expected = oracle.measure(case, oracle.hessian_diagonal, examples, eps)
     floor = 0.0
     if case.floor is not None:
@@ -248,10 +171,16 @@ def test_hessian_diagonal(case: Case, scale: Scale):
     )
 
 
-closed = [case for case in CASES if case.gradient is not None]
-
-
-@pytest.mark.parametrize("case", closed, ids=[case.id for case in closed])
+@pytest.mark.parametrize(
+    "case",
+    selection.parameters(
+        [
+            (case.id, (case,), selection.once_runs(case))
+            for case in CASES
+            if case.gradient is not None
+        ]
+    ),
+)
 def test_closed_form_gradient_is_the_derivative(case: Case):
     """The gradient that the documentation states is the derivative of the formula."""
     for scale in case.scales:

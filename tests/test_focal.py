@@ -46,6 +46,7 @@ def test_w33_soft_labels_at_large_logits(gamma):
     )
 
 
+@pytest.mark.exhaustive
 def test_w34_gradient_with_respect_to_hard_labels():
     x, y = f32(2.0, -2.0, 30.0, 100.0, 0.0), f32(1, 0, 1, 1, 0)
     got = jax.grad(lambda y: jnp.sum(sigmoid_focal_loss(x, y)))(y)
@@ -96,6 +97,7 @@ def test_saturated_logits_below_gamma_1_have_finite_derivatives(gamma):
     chex.assert_tree_all_finite(jax.jvp(slope, (x,), (jnp.ones_like(x),))[1])
 
 
+@pytest.mark.exhaustive
 def test_third_derivative_is_finite_and_right():
     def loss(x):
         return sigmoid_focal_loss(x, jnp.float32(1), gamma=1.5)
@@ -188,6 +190,7 @@ def test_softmax_gamma_0_is_the_cross_entropy(gamma):
         chex.assert_trees_all_close(got(LOGITS), expected(LOGITS), rtol=1e-6)
 
 
+@pytest.mark.exhaustive
 def test_two_classes_are_the_sigmoid_focal_loss():
     x = jnp.linspace(-40, 40, 17, dtype=jnp.float32)
     both = jnp.stack([jnp.zeros_like(x), x], 1)
@@ -243,6 +246,7 @@ def test_a_share_outside_0_and_1_is_nan_in_value_and_gradient():
     assert jnp.isnan(slope[:2]).all() and jnp.isfinite(slope[2:]).all()
 
 
+@pytest.mark.exhaustive
 def test_gradients_with_respect_to_shares_gamma_and_alpha():
     gamma, alpha = jnp.float32(1.5), f32(1, 0.5, 2)
 

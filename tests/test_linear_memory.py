@@ -105,8 +105,14 @@ ROWS = [
 
 @pytest.mark.parametrize(
     ("shape", "dtype", "name", "how"),
-    ROWS,
-    ids=["-".join([*row[:3], *row[3].values()]) for row in ROWS],
+    [
+        pytest.param(
+            *row,
+            id="-".join([*row[:3], *row[3].values()]),
+            marks=[] if row[2] == "all" or row[3] else [pytest.mark.exhaustive],
+        )
+        for row in ROWS
+    ],
 )
 def test_the_temporaries_are_what_explain_promises(shape, dtype, name, how):
     options = OPTIONS[name] | how

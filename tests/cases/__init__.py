@@ -3,8 +3,6 @@
 import importlib
 import pkgutil
 
-import pytest
-
 from tests.case import Case
 
 _families = [
@@ -25,22 +23,17 @@ def declared(what: str) -> set[str]:
     * `OWN_REDUCTION`: losses with `where` but a reduction of their own;
     * `WITHOUT_ROW`: names that have no row, for a reason said there;
     * `SIBLINGS`: losses that share all they have with another, whose laws are always
-      run: theirs are in the exhaustive run.
+      run: theirs are in the exhaustive run;
+    * `FLAGSHIP`: the loss that stands for its family where all losses share the
+      machinery under test (a set of one name); the one of the first row if left out.
+
+    What the last two mean for the tests is said in `tests/selection.py`.
     """
     return {name for family in _families for name in getattr(family, what, ())}
 
 
-_first = {case.name: case for case in reversed(CASES)}
-
-
-SIBLINGS = declared("SIBLINGS")
-
-
-def law_marks(case: Case) -> list[pytest.MarkDecorator]:
-    """For the laws: one row of each loss but the siblings is always run."""
-    return [pytest.mark.exhaustive] if case.name in SIBLINGS else marks(case)
-
-
-def marks(case: Case) -> list[pytest.MarkDecorator]:
-    """`exhaustive` for the further rows of a loss; its first one is always run."""
-    return [] if _first[case.name] is case else [pytest.mark.exhaustive]
+FLAGSHIPS = {
+    name
+    for family in _families
+    for name in getattr(family, "FLAGSHIP", {family.CASES[0].name})
+}

@@ -1,0 +1,87 @@
+"""Breakages of what all losses share: reduction, masks, weights, dtypes, checks."""
+
+from tests.breakages import LAWS, Breakage
+
+INTEGER = f"{LAWS} tests/test_softmax.py -k integer"
+SOFT = f"{LAWS} tests/test_softmax.py -k softmax_cross_entropy"
+
+BREAKAGES = [
+    Breakage(
+        "the mean divides by the number of examples, not by their weights",
+        "_core/reduce.py",
+        "normalizer = normalizer * weights",
+        "normalizer = normalizer * jnp.ones_like(weights)",
+        f"{LAWS} -k huber",
+    ),
+    Breakage(
+        "a masked example counts in the mean",
+        "_core/reduce.py",
+        "normalizer = jnp.where(where, normalizer, 0)",
+        "normalizer = normalizer + jnp.where(where, 0, 0).astype(loss.dtype)",
+        f"{LAWS} -k huber",
+    ),
+    Breakage(
+        "a mask selects the loss, but not the input before it",
+        "_core/inputs.py",
+        "name: jnp.where(keep, value, fill.get(name, 0))",
+        "name: jnp.asarray(value)",
+        f"{LAWS} -k huber",
+    ),
+    Breakage(
+        "a masked row keeps its logits",
+        "_core/inputs.py",
+        "predictions=jnp.where(kept, self.predictions, 0)",
+        "predictions=jnp.asarray(self.predictions)",
+        INTEGER,
+    ),
+    Breakage(
+        "removed classes stay in the rows",
+        "_core/inputs.py",
+        "jnp.where(entries, array, fill)",
+        "jnp.where(entries, array, array)",
+        SOFT,
+    ),
+    Breakage(
+        "an empty mean is 0 / 0",
+        "_core/reduce.py",
+        "return total / jnp.where(count == 0, 1, count)",
+        "return total / count",
+        f"{LAWS} -k huber",
+    ),
+    Breakage(
+        "0 times an infinite loss is NaN",
+        "_core/numerics.py",
+        "return weight * jnp.where(vanishes, 0, value)",
+        "return weight * value + 0 * vanishes.astype(value.dtype)",
+        "tests/test_binary.py tests/test_softmax.py tests/test_focal.py "
+        "tests/test_ranking.py tests/test_regression.py",
+    ),
+    Breakage(
+        "half precision is computed in half precision",
+        "_core/validate.py",
+        "dtype = jnp.float64 if wide else jnp.float32",
+        "dtype = jnp.float64 if wide else arrays[0].dtype",
+        f"{LAWS} -k huber",
+    ),
+    Breakage(
+        "float64 is computed in float32",
+        "_core/validate.py",
+        "dtype = jnp.float64 if wide else jnp.float32",
+        "dtype = jnp.float32 if wide else jnp.float32",
+        f"{LAWS} -k huber",
+    ),
+    Breakage(
+        "shapes are not compared",
+        "_core/validate.py",
+        "if array.shape != reference.shape:",
+        "if array.ndim != array.ndim:",
+        f"{LAWS} -k huber",
+    ),
+    Breakage(
+        "any reduction is accepted",
+        "_core/validate.py",
+        "if not any(value is choice or value == choice for choice in choices):",
+        "if not choices:",
+        f"{LAWS} -k huber",
+    ),
+]

@@ -1,0 +1,27 @@
+"""Breakages of the losses of a residual."""
+
+from tests.breakages import LAWS, Breakage
+
+BREAKAGES = [
+    Breakage(
+        "1 - tanh² by subtraction",
+        "_core/numerics.py",
+        "return tanh(x), sech_squared(x) * dx",
+        "return tanh(x), (1 - tanh(x) ** 2) * dx",
+        f"{LAWS} -k log_cosh",
+    ),
+    Breakage(
+        "Huber's derivative is not clipped",
+        "_losses/regression.py",
+        "dloss += _clipped(e, delta) * de",
+        "dloss += e * de",
+        f"{LAWS} -k huber",
+    ),
+    Breakage(
+        "half a coefficient of log cosh",
+        "_losses/regression.py",
+        "_TANGENT = (1, 2, 16,",
+        "_TANGENT = (1, 2, 8,",
+        f"{LAWS} -k log_cosh",
+    ),
+]
