@@ -4,6 +4,7 @@
 #   PYTHON   the interpreter to build the environment with   (default: python3)
 #   VENV     where to build it                               (default: .venv)
 #   VERIFY_VENV  where to build that of verify-kernels       (default: .venv-verify)
+#   DOCS_VENV    where to build that of docs                 (default: .venv-docs)
 #   JOBS     test processes                                  (default: 2)
 #   ARGS     further arguments of demo, tests, bench         (default: none)
 #   LM_ARGS  those of demo's second program, train_lm        (default: none)
@@ -11,6 +12,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 VERIFY_VENV ?= .venv-verify
+DOCS_VENV ?= .venv-docs
 JOBS ?= 2
 ARGS ?=
 LM_ARGS ?=
@@ -25,10 +27,12 @@ HAS_FLOCK := $(shell command -v flock 2>/dev/null)
 LOCK := $(if $(HAS_FLOCK),flock $(VENV).lock,)
 VERIFY_LOCK := $(if $(HAS_FLOCK),flock $(VERIFY_VENV).lock,)
 
+DOCS_LOCK := $(if $(HAS_FLOCK),flock $(DOCS_VENV).lock,)
+
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test doctest optax-suite devices unit exhaustive verify-kernels check lint types bench setup setup-dev clean
+.PHONY: help demo test doctest optax-suite devices unit exhaustive verify-kernels check lint types bench docs serve-docs setup setup-dev clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' \
@@ -88,12 +92,22 @@ bench: $(RUN_STAMP) ## Measure every loss against its optax twin
 	@echo '==> bench: python -m benchmarks.run $(ARGS)'
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
+docs: ## Build the documentation, in an environment of its own (build/site)
+	@$(DOCS_LOCK) $(MAKE) --no-print-directory _install-docs
+	@echo '==> docs: mkdocs build --strict'
+	@DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 \
+	  $(DOCS_VENV)/bin/python -m mkdocs build --strict
+
+serve-docs: docs ## Build and serve it on http://127.0.0.1:8000
+	@$(DOCS_VENV)/bin/python -m http.server --bind 127.0.0.1 --directory build/site 8000
+
 setup: $(RUN_STAMP) ## Build the environment of demo, test and bench
 
 setup-dev: $(DEV_STAMP) ## Build it with the tools of check too
 
 clean: ## Remove the environment, the caches and what the examples wrote
-	rm -rf $(VENV) $(VENV).lock $(VERIFY_VENV) $(VERIFY_VENV).lock build dist examples/output
+	rm -rf $(VENV) $(VENV).lock $(VERIFY_VENV) $(VERIFY_VENV).lock \
+	  $(DOCS_VENV) $(DOCS_VENV).lock build dist examples/output
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -133,3 +147,14 @@ _install-verify:
 	  echo "jax[tpu,cuda13-local]==$$version, nvidia-cuda-nvcc, nvidia-nvvm (Linux)."; \
 	  echo 'Nothing was verified.'; exit 1; }; \
 	touch "$$stamp"
+
+.PHONY: _install-docs
+_install-docs:
+	@if [ $(DOCS_VENV)/.installed -nt pyproject.toml ]; then exit 0; fi; \
+	if [ ! -x $(DOCS_VENV)/bin/python ]; then \
+	  echo '==> $(DOCS_VENV): a new virtual environment'; \
+	  $(PYTHON) -m venv $(DOCS_VENV); fi; \
+	echo '==> $(DOCS_VENV): installing jaxloss[docs], editable'; \
+	$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --editable '.[docs]'; \
+	touch $(DOCS_VENV)/.installed
