@@ -20,8 +20,9 @@ def f32(*values):
     return jnp.array(values, jnp.float32)
 
 
+@functools.partial(jax.jit, static_argnames="loss")
 def slope(loss, x, *rest):
-    return jax.jit(jax.grad(lambda x, *rest: jnp.sum(loss(x, *rest))))(x, *rest)
+    return jax.grad(lambda x: jnp.sum(loss(x, *rest)))(x)
 
 
 def one(scores, label):

@@ -39,6 +39,7 @@ def exact_dice(p, t, smooth=1.0):
 # ------------------------------------------------------------------ weaknesses
 
 
+@pytest.mark.exhaustive
 def test_w38_probabilities_under_jit_and_vmap(scene):
     logits, targets = scene
     probs = jax.nn.softmax(logits, axis=-1)
@@ -111,6 +112,7 @@ def test_w39_float16_masks_are_summed_in_float32():
     np.testing.assert_allclose(loss, [0.5 * 70000 * np.exp(-30.0) / 70001], rtol=1e-5)
 
 
+@pytest.mark.exhaustive
 def test_w40_absent_classes_weigh_nothing(scene):
     logits, targets = scene
     padded = jnp.concatenate([logits, jnp.full((2, 4, 4, 2), -INF, "f4")], -1)
@@ -123,6 +125,7 @@ def test_w40_absent_classes_weigh_nothing(scene):
         )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("dtype", [jnp.bool, jnp.int8, jnp.int32])
 def test_w40_frequencies_do_not_overflow(dtype):
     labels = jnp.zeros((1, 300, 300), jnp.int32).at[0, 0, :9].set(1)
@@ -221,6 +224,7 @@ def test_w41_the_axes_of_the_pixels_can_be_named(scene):
 # ------------------------------------------------------------------ edges
 
 
+@pytest.mark.exhaustive
 def test_a_nearly_perfect_segmentation_keeps_value_and_gradient():
     targets = f32(np.eye(3)[[[0, 1, 2, 0]]])
     x = 40 * targets
