@@ -114,6 +114,16 @@ from jaxloss._losses.relative import (
 )
 
 # Probabilities and log-probabilities
+from jaxloss._losses.cross_entropy import (
+    binary_cross_entropy as binary_cross_entropy,
+    categorical_cross_entropy as categorical_cross_entropy,
+    cross_entropy as cross_entropy,
+    nll_loss as nll_loss,
+)
+from jaxloss._losses.entropy import (
+    entropy as entropy,
+    softmax_entropy as softmax_entropy,
+)
 
 # Likelihoods
 

@@ -11,6 +11,18 @@ from jaxloss._core.types import Array
 
 
 @jax.custom_jvp
+def magnitude(e: Array) -> Array:
+    """|e|, whose derivative is the sign of e: 0 at 0 and NaN at NaN."""
+    return jnp.abs(e)
+
+
+@magnitude.defjvp
+def _(primals, tangents):
+    (e,), (de,) = primals, tangents
+    return magnitude(e), jnp.sign(e) * de
+
+
+@jax.custom_jvp
 def half_square(a: Array, b: Array) -> Array:
     """(a - b)² / 2."""
     e = a - b

@@ -172,7 +172,7 @@ def absolute_error(
     Elsewhere: `torch.nn.functional.l1_loss`, `keras.losses.MeanAbsoluteError`.
     """
     x = residuals("absolute_error", predictions, targets, where, reduction)
-    return x.reduced(jnp.abs(x.residual), weights)
+    return x.reduced(residual.magnitude(x.residual), weights)
 
 
 def root_mean_squared_error(

@@ -6,6 +6,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core.elementwise import residuals
 from jaxloss._core.numerics import step
+from jaxloss._core.residual import magnitude
 from jaxloss._core.types import Array, Input, Number, Reduction
 
 
@@ -121,9 +122,9 @@ def absolute_percentage_error(
     """
     x = residuals("absolute_percentage_error", predictions, targets, where, reduction)
     epsilon = x.parameter("epsilon", epsilon, low=0, open_high=True)
-    size = jnp.abs(x.arrays[1])
+    size = magnitude(x.arrays[1])
     size = jnp.where(size < epsilon, epsilon, size)
-    error = jnp.abs(x.residual)
+    error = magnitude(x.residual)
     # 0/0 is 0; an epsilon out of its range is NaN, and stays so.
     nothing = (error == 0) & (size == 0)
     ratio = jnp.where(nothing, 0, error / jnp.where(nothing, 1, size))
@@ -289,14 +290,14 @@ def _relative_difference_jvp(primals, tangents):
     # for numbers of different signs, where a quotient rule would leave its roundings.
     (x, y), (dx, dy) = primals, tangents
     ratio = _relative_difference(x, y)
-    size = jnp.abs(x) + jnp.abs(y)
+    size = magnitude(x) + magnitude(y)
     size = jnp.where(size == 0, 1, size)
     slope = 2 * jnp.sign(x - y) * step(jnp.sign(x) * jnp.sign(y)) / size
     dratio = jnp.zeros_like(ratio)
     if not isinstance(dx, SymbolicZero):
-        dratio += slope * (jnp.abs(y) / size) * dx
+        dratio += slope * (magnitude(y) / size) * dx
     if not isinstance(dy, SymbolicZero):
-        dratio -= slope * (jnp.abs(x) / size) * dy
+        dratio -= slope * (magnitude(x) / size) * dy
     return ratio, dratio
 
 

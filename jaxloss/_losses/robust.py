@@ -330,5 +330,5 @@ def epsilon_insensitive_loss(
     x = residuals("epsilon_insensitive_loss", predictions, targets, where, reduction)
     epsilon = x.parameter("epsilon", epsilon, low=0)
     x.check.choice("power", power, (1, 2))
-    beyond = positive_part(jnp.abs(x.residual) - epsilon)
+    beyond = positive_part(residual.magnitude(x.residual) - epsilon)
     return x.reduced(beyond if power == 1 else jnp.square(beyond), weights)
