@@ -128,6 +128,21 @@ from jaxloss._losses.entropy import (
 # Likelihoods
 
 # Proper scores
+from jaxloss._losses.scoring import (
+    brier_score as brier_score,
+    interval_score as interval_score,
+    softmax_brier_score as softmax_brier_score,
+    spherical_score as spherical_score,
+)
+from jaxloss._losses.crps import (
+    crps_gaussian as crps_gaussian,
+    crps_laplace as crps_laplace,
+    crps_logistic as crps_logistic,
+)
+from jaxloss._losses.ensemble import (
+    crps_ensemble as crps_ensemble,
+    energy_score as energy_score,
+)
 
 # Classification: noise, imbalance, many labels
 
