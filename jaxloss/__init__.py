@@ -143,6 +143,10 @@ from jaxloss._losses.ensemble import (
     crps_ensemble as crps_ensemble,
     energy_score as energy_score,
 )
+from jaxloss._losses.evidential import (
+    evidential_classification_loss as evidential_classification_loss,
+    evidential_regression_loss as evidential_regression_loss,
+)
 
 # Classification: noise, imbalance, many labels
 

@@ -1,9 +1,16 @@
-"""What is left of log(1 + w) beside its first term, where the two nearly cancel."""
+"""Logarithms of one and something more."""
 
 import jax
 import jax.numpy as jnp
 
 from jaxloss._core.types import Array
+
+
+def log1p_square(x: Array) -> Array:
+    """log(1 + x²), also where the square is not a float."""
+    far = jnp.abs(x) > 1 / jnp.finfo(x.dtype).eps
+    near = jnp.log1p(jnp.square(jnp.where(far, 0, x)))
+    return jnp.where(far, 2 * jnp.log(jnp.where(far, jnp.abs(x), 1)), near)
 
 
 def _atanh_rest(s: Array, terms: int) -> Array:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from jaxloss._core.logarithm import log1p_surplus
+from jaxloss._core.logarithm import log1p_square, log1p_surplus
 from jaxloss._core.types import Array
 
 # ------------------------------------------------------------------ right triangles
@@ -113,16 +113,9 @@ def _square_below(r: Array) -> Array:
     return jnp.where(jnp.abs(r) > limit, limit, r) ** 2
 
 
-def _log1p_square(r: Array) -> Array:
-    """log(1 + r²)."""
-    far = jnp.abs(r) > 1 / jnp.finfo(r.dtype).eps
-    near = jnp.log1p(jnp.where(far, 0, r) ** 2)
-    return jnp.where(far, 2 * jnp.log(jnp.where(far, jnp.abs(r), 1)), near)
-
-
 # ½ log(1 + r²), whose slope is r / (1 + r²).
 CAUCHY = Curve(
-    lambda r: 0.5 * _log1p_square(r),
+    lambda r: 0.5 * log1p_square(r),
     lambda r: cosine(r, _one(r)) / hypotenuse(r, _one(r)),
     lambda r: log1p_surplus(_square_below(r)),
 )

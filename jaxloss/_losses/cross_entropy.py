@@ -218,6 +218,8 @@ def cross_entropy(
     x, t = distributed_rows(
         check, axis, where, None, log_probs=log_probs, targets=targets
     )
+    # The slope -t does not depend on the log-probability: a NaN is made loud in it too.
+    t = jnp.where(jnp.isnan(x.predictions), jnp.nan, t)
     loss = in_base(jnp.sum(weighted(-x.predictions, t), axis=x.axis), base)
     weights = check.weights(weights, loss)
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
@@ -291,8 +293,10 @@ def nll_loss(
     x, label = labelled_rows(
         check, axis, where, ignore_index, labels, log_probs=log_probs
     )
-    exists = axes.exists(x.predictions, label, x.axis)
-    loss = -axes.take(x.predictions, label, x.axis) * jnp.where(exists, 1, jnp.nan)
+    log_prob = axes.take(x.predictions, label, x.axis)
+    # In the value and, which is constant otherwise, in the slope.
+    loud = jnp.isnan(log_prob) | ~axes.exists(x.predictions, label, x.axis)
+    loss = -log_prob * jnp.where(loud, jnp.nan, 1)
     normalizer = check.class_weights(class_weights, x.classes, loss.dtype)
     if normalizer is not None:
         each = jnp.broadcast_to(x.along(normalizer), x.predictions.shape)
