@@ -85,12 +85,68 @@ from jaxloss._losses.self_supervised import (
 )
 
 # Regression, robust and relative
+from jaxloss._losses.regression import (
+    absolute_error as absolute_error,
+    root_mean_squared_error as root_mean_squared_error,
+)
+from jaxloss._losses.robust import (
+    charbonnier_loss as charbonnier_loss,
+    epsilon_insensitive_loss as epsilon_insensitive_loss,
+    pseudo_huber_loss as pseudo_huber_loss,
+    robust_loss as robust_loss,
+    smooth_l1_loss as smooth_l1_loss,
+)
+from jaxloss._losses.redescending import (
+    cauchy_loss as cauchy_loss,
+    geman_mcclure_loss as geman_mcclure_loss,
+    tukey_biweight_loss as tukey_biweight_loss,
+    welsch_loss as welsch_loss,
+)
+from jaxloss._losses.quantile import (
+    expectile_loss as expectile_loss,
+    quantile_loss as quantile_loss,
+)
+from jaxloss._losses.relative import (
+    absolute_percentage_error as absolute_percentage_error,
+    squared_log_error as squared_log_error,
+    symlog_squared_error as symlog_squared_error,
+    symmetric_absolute_percentage_error as symmetric_absolute_percentage_error,
+)
 
 # Probabilities and log-probabilities
+from jaxloss._losses.cross_entropy import (
+    binary_cross_entropy as binary_cross_entropy,
+    categorical_cross_entropy as categorical_cross_entropy,
+    cross_entropy as cross_entropy,
+    nll_loss as nll_loss,
+)
+from jaxloss._losses.entropy import (
+    entropy as entropy,
+    softmax_entropy as softmax_entropy,
+)
 
 # Likelihoods
 
 # Proper scores
+from jaxloss._losses.scoring import (
+    brier_score as brier_score,
+    interval_score as interval_score,
+    softmax_brier_score as softmax_brier_score,
+    spherical_score as spherical_score,
+)
+from jaxloss._losses.crps import (
+    crps_gaussian as crps_gaussian,
+    crps_laplace as crps_laplace,
+    crps_logistic as crps_logistic,
+)
+from jaxloss._losses.ensemble import (
+    crps_ensemble as crps_ensemble,
+    energy_score as energy_score,
+)
+from jaxloss._losses.evidential import (
+    evidential_classification_loss as evidential_classification_loss,
+    evidential_regression_loss as evidential_regression_loss,
+)
 
 # Classification: noise, imbalance, many labels
 

@@ -1,15 +1,13 @@
-"""Regression losses of the residual, entry by entry."""
+"""Regression: losses of the residual."""
 
 import math
 
-import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 
-from jaxloss._core import inputs
-from jaxloss._core.numerics import tanh
+from jaxloss._core import inputs, norms, residual
+from jaxloss._core.elementwise import residuals
 from jaxloss._core.reduce import reduce
-from jaxloss._core.types import Array, Input, Number, Reduction
+from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
@@ -120,7 +118,125 @@ def l2_loss(
     if x.dtype != predictions.dtype:
         # Of what is widened XLA on CPU stores each array: better their difference.
         x, y = x - y, jnp.zeros_like(x)
-    loss = _half_square(x, y)
+    loss = residual.half_square(x, y)
+    weights = check.weights(weights, loss)
+    return reduce(loss, where=keep, weights=weights, reduction=reduction)
+
+
+def absolute_error(
+    predictions: Input,
+    targets: Input,
+    *,
+    where: Input | None = None,
+    weights: Input | None = None,
+    reduction: Reduction = "none",
+) -> Array:
+    r"""Absolute error.
+
+    .. math::
+        \ell = |e|, \qquad e = \hat{y} - y
+
+    Proper for the median: twice `quantile_loss` at 0.5.
+
+    Args:
+      predictions: floating, any shape.
+      targets: real, the shape of `predictions`.
+      where: mask of the same shape, the entries kept. Axes may be 1.
+      weights: weight of each entry, the same shape.
+      reduction: `"none"`, `"sum"` or `"mean"` (weighted, over the entries kept).
+
+    Returns:
+      The losses, in the unit of the predictions, float32 (float64 for float64 inputs):
+      the shape of `predictions`, or a scalar when reduced.
+
+    Numerics:
+      The residual is rounded once.
+
+    Gradient:
+      :math:`\partial \ell / \partial \hat{y} = \operatorname{sign}(e)`, 0 at a
+      perfect fit.
+
+    Raises:
+      TypeError: `predictions` not floating, or `targets` not real.
+      ValueError: shapes that differ, an unknown reduction.
+
+    Examples:
+      >>> import jax.numpy as jnp, jaxloss
+      >>> predictions, targets = jnp.array([1.0, 2.5]), jnp.array([0.5, 4.0])
+      >>> print(jaxloss.absolute_error(predictions, targets))
+      [0.5 1.5]
+
+    References:
+      Laplace, *Théorie analytique des probabilités*, second supplement, 1818.
+
+    Elsewhere: `torch.nn.functional.l1_loss`, `keras.losses.MeanAbsoluteError`.
+    """
+    x = residuals("absolute_error", predictions, targets, where, reduction)
+    return x.reduced(residual.magnitude(x.residual), weights)
+
+
+def root_mean_squared_error(
+    predictions: Input,
+    targets: Input,
+    *,
+    axis: Axis = -1,
+    where: Input | None = None,
+    weights: Input | None = None,
+    reduction: Reduction = "none",
+) -> Array:
+    r"""Root of the mean squared error of each row.
+
+    .. math::
+        \ell = \sqrt{\tfrac1n \sum_j e_j^2}, \qquad e = \hat{y} - y
+
+    Args:
+      predictions: floating, shape `[..., entries]` (the entries along `axis`).
+      targets: real, the shape of `predictions`.
+      axis: the axis of the entries; several, or None for all. Static.
+      where: mask of the losses' shape (rows kept) or of the shape of `predictions`
+        (entries kept, which are counted). Axes may be 1.
+      weights: weight of each row, of the losses' shape.
+      reduction: `"none"`, `"sum"` or `"mean"` (weighted, over the rows kept): the mean
+        of roots, where `axis=None` has the root of the mean.
+
+    Returns:
+      The losses, in the unit of the predictions, float32 (float64 for float64 inputs):
+      the shape of `predictions` without `axis`, or a scalar when reduced.
+
+    Numerics:
+      Squares neither overflow nor vanish. A row without entries gives 0, and is not
+      counted.
+
+    Gradient:
+      :math:`\partial \ell / \partial \hat{y}_j = e_j / (n \ell)`, and 0 at a perfect
+      fit, where a plain root has none.
+
+    Raises:
+      TypeError: `predictions` not floating, `targets` not real, a traced axis.
+      ValueError: shapes that do not fit, an unknown reduction.
+
+    Examples:
+      >>> import jax.numpy as jnp, jaxloss
+      >>> predictions, targets = jnp.array([1.0, 2.5]), jnp.array([0.5, 4.0])
+      >>> print(jaxloss.root_mean_squared_error(predictions, targets).round(4))
+      1.118
+
+    References:
+      Hyndman and Koehler, *Another look at measures of forecast accuracy*, Int. J.
+      Forecast. 22, 2006.
+
+    Elsewhere: `sklearn.metrics.root_mean_squared_error` (targets first),
+    `keras.metrics.RootMeanSquaredError`.
+    """
+    check = Check("root_mean_squared_error")
+    check.reduction(reduction)
+    x = inputs.rows(check, axis, where, predictions=predictions, targets=targets)
+    length = norms.norm(x.predictions - x.require_targets(), x.axis)
+    count, keep = jnp.asarray(float(x.classes), length.dtype), x.keep
+    if x.entries is not None:
+        count = jnp.sum(x.entries.astype(length.dtype), axis=x.axis, keepdims=True)
+        keep = inputs.both(keep, jnp.squeeze(count > 0, x.axis))
+    loss = jnp.squeeze(length / jnp.sqrt(jnp.where(count == 0, 1, count)), x.axis)
     weights = check.weights(weights, loss)
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
@@ -189,9 +305,9 @@ def huber_loss(
     if keep is not None and delta_.ndim:
         delta_ = jnp.where(keep, delta_, 1)
     if is_off(delta, math.inf):
-        loss = _half_square(error, jnp.zeros_like(error))
+        loss = residual.half_square(error, jnp.zeros_like(error))
     else:
-        loss = _huber(error, delta_)
+        loss = residual.huber(error, delta_)
     weights = check.weights(weights, loss)
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
@@ -249,7 +365,7 @@ def log_cosh(
     check = Check("log_cosh")
     check.reduction(reduction)
     error, keep = _residual(check, predictions, targets, where)
-    loss = _log_cosh(error)
+    loss = residual.log_cosh(error)
     weights = check.weights(weights, loss)
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
@@ -271,108 +387,3 @@ def _residual(
     """Predictions minus targets, 0 where not kept; and the entries kept."""
     x = _elements(check, predictions, targets, where)
     return x.predictions - x.targets, x.keep
-
-
-@jax.custom_jvp
-def _half_square(a: Array, b: Array) -> Array:
-    """(a - b)² / 2."""
-    e = a - b
-    return 0.5 * e * e
-
-
-@_half_square.defjvp
-def _(primals, tangents):
-    # As autodiff has it, but not through e / 2, which is 0 for the smallest e. The
-    # barrier keeps XLA on CPU from storing the difference for the value's sake.
-    (a, b), (da, db) = primals, tangents
-    again = jax.lax.optimization_barrier((a, b))
-    return _half_square(a, b), (again[0] - again[1]) * (da - db)
-
-
-@jax.custom_jvp
-def _huber(e: Array, delta: Array) -> Array:
-    """q (|e| - q/2), where q = min(|e|, delta)."""
-    size = jnp.abs(e)
-    # Finite, so that an infinite delta is no limit to finite residuals nor inf - inf.
-    inner = jnp.minimum(size, jnp.minimum(delta, jnp.finfo(e.dtype).max))
-    return jnp.where(delta == 0, 0, inner * (size - 0.5 * inner))
-
-
-def _huber_jvp(primals, tangents):
-    # dℓ/de = clip(e, -δ, δ) and dℓ/dδ = max(|e| - δ, 0), both of which autodiff would
-    # take from the difference of two numbers of the size of δ.
-    (e, delta), (de, ddelta) = primals, tangents
-    dloss = jnp.zeros_like(e)
-    if not isinstance(de, SymbolicZero):
-        dloss += _clipped(e, delta) * de
-    if not isinstance(ddelta, SymbolicZero):
-        beyond = jnp.where(jnp.abs(e) <= delta, 0, jnp.abs(e) - delta)
-        dloss += beyond * ddelta
-    return _huber(e, delta), dloss
-
-
-_huber.defjvp(_huber_jvp, symbolic_zeros=True)
-
-
-@jax.custom_jvp
-def _clipped(e: Array, delta: Array) -> Array:
-    """e, at most delta in magnitude."""
-    return jnp.clip(e, -delta, delta)
-
-
-def _clipped_jvp(primals, tangents):
-    # de inside and ± dδ outside, where autodiff would split the kink between them.
-    (e, delta), (de, ddelta) = primals, tangents
-    inside = jnp.abs(e) < delta
-    dclipped = jnp.zeros_like(e)
-    if not isinstance(de, SymbolicZero):
-        dclipped += jnp.where(inside, de, 0)
-    if not isinstance(ddelta, SymbolicZero):
-        dclipped += jnp.where(inside, 0, jnp.sign(e) * ddelta)
-    return _clipped(e, delta), dclipped
-
-
-_clipped.defjvp(_clipped_jvp, symbolic_zeros=True)
-
-
-# Euler's product, cosh e = Π (1 + (2e / (2k - 1)π)²), has its nearest zero in its first
-# factor. The logarithm of the others is Σ c_n e^2n, whose terms fall by more than 20
-# for each n where |e| is below 1; c_n is the coefficient of log cosh, from the tangent
-# numbers, less that of the first factor.
-_FIRST = 4 / math.pi**2
-_TANGENT = (1, 2, 16, 272, 7936, 353792, 22368256, 1903757312, 209865342976)
-_OTHERS = tuple(
-    (-1) ** (n - 1) * (number / math.factorial(2 * n) - _FIRST**n / n)
-    for n, number in enumerate(_TANGENT, start=1)
-)
-_KNEE = 0.7
-_BELOW = 1 / (1 + math.exp(2 * _KNEE))
-
-
-@jax.custom_jvp
-def _log_cosh(e: Array) -> Array:
-    # |e| = a + b with a at most the knee: log cosh a by the product, and
-    #   cosh(knee + b) / cosh(knee) = e^b (1 + κ (e^-2b - 1)), κ = 1 / (1 + e^(2 knee)),
-    # which is just 1 where b = 0. So one expression serves all e, with one exponential
-    # and one logarithm of the product of both brackets. (A selection between two
-    # expressions would make XLA's CPU backend store it before a sum.)
-    size = jnp.abs(e)
-    a, b = jnp.minimum(size, _KNEE), jnp.maximum(size - _KNEE, 0)
-    square = a * a
-    first, below = _FIRST * square, _BELOW * (jnp.exp(-2 * b) - 1)
-    others = jnp.zeros_like(e)
-    for coefficient in reversed(_OTHERS if e.dtype == jnp.float64 else _OTHERS[:4]):
-        others = (others + coefficient) * square
-    # The product is within 1/5 of 1, where log1p(z) = 2 artanh(z / (2 + z)) is cheap.
-    z = first + below + first * below
-    y = z / (2 + z)
-    series = jnp.zeros_like(e)
-    for k in reversed(range(9 if e.dtype == jnp.float64 else 4)):
-        series = series * (y * y) + 2 / (2 * k + 1)
-    return (b + others) + y * series
-
-
-@_log_cosh.defjvp
-def _(primals, tangents):
-    (e,), (de,) = primals, tangents
-    return _log_cosh(e), tanh(e) * de
