@@ -89,6 +89,43 @@ from jaxloss._losses.self_supervised import (
 # Probabilities and log-probabilities
 
 # Likelihoods
+from jaxloss._losses.likelihood_real import (
+    gaussian_nll as gaussian_nll,
+    laplace_nll as laplace_nll,
+    student_t_nll as student_t_nll,
+)
+from jaxloss._losses.likelihood_labels import (
+    bernoulli_nll as bernoulli_nll,
+    categorical_nll as categorical_nll,
+)
+from jaxloss._losses.likelihood_counts import (
+    binomial_nll as binomial_nll,
+    negative_binomial_nll as negative_binomial_nll,
+    poisson_nll as poisson_nll,
+)
+from jaxloss._losses.likelihood_zero_inflated import (
+    zero_inflated_negative_binomial_nll as zero_inflated_negative_binomial_nll,
+    zero_inflated_poisson_nll as zero_inflated_poisson_nll,
+)
+from jaxloss._losses.likelihood_positive import (
+    exponential_nll as exponential_nll,
+    gamma_nll as gamma_nll,
+    log_normal_nll as log_normal_nll,
+    weibull_nll as weibull_nll,
+)
+from jaxloss._losses.likelihood_bounded import (
+    beta_nll as beta_nll,
+    discretized_logistic_nll as discretized_logistic_nll,
+    von_mises_nll as von_mises_nll,
+)
+from jaxloss._losses.likelihood_mixture import (
+    mixture_nll as mixture_nll,
+)
+from jaxloss._losses.deviance import (
+    gamma_deviance as gamma_deviance,
+    poisson_deviance as poisson_deviance,
+    tweedie_deviance as tweedie_deviance,
+)
 
 # Proper scores
 

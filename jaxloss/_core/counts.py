@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core.exponential import exp_excess
+from jaxloss._core.gamma_function import binet, factorial_excess
 from jaxloss._core.numerics import sigmoid, softplus
-from jaxloss._core.relative_entropy import bregman, log_ratio
+from jaxloss._core.relative_entropy import bregman, generalized, log_ratio, surplus
 from jaxloss._core.types import Array
 
 
@@ -96,6 +97,26 @@ def _surplus_jvp(primals, tangents):
 
 
 _surplus.defjvp(_surplus_jvp, symbolic_zeros=True)
+
+
+# ------------------------------------------------------------------ given a rate
+
+
+@jax.custom_jvp
+def poisson_divergence(log_rate: Array, y: Array) -> Array:
+    """y log(y / rate) + rate - y."""
+    return generalized(log_rate, y)
+
+
+def _poisson_divergence_jvp(primals, tangents):
+    # rate - y, and log(y / rate), of which log 0 is left out.
+    (log_rate, y), (dlog_rate, dy) = primals, tangents
+    dloss = _add(jnp.zeros_like(y), lambda: surplus(log_rate, y), dlog_rate)
+    dloss = _add(dloss, lambda: -log_ratio(log_rate, jnp.where(y == 0, 1, y)), dy)
+    return poisson_divergence(log_rate, y), dloss
+
+
+poisson_divergence.defjvp(_poisson_divergence_jvp, symbolic_zeros=True)
 
 
 # ------------------------------------------------------------------ given a logit
@@ -215,3 +236,20 @@ def _negative_binomial_divergence_jvp(primals, tangents):
 negative_binomial_divergence.defjvp(
     _negative_binomial_divergence_jvp, symbolic_zeros=True
 )
+
+
+# ------------------------------------------------------------------ laws
+
+
+def poisson(log_rate: Array, y: Array) -> Array:
+    """rate - y log rate + log y!, the negative log-likelihood."""
+    return poisson_divergence(log_rate, y) + factorial_excess(y)
+
+
+def negative_binomial(log_mean: Array, y: Array, log_r: Array) -> Array:
+    """The negative log-likelihood of y successes before r failures."""
+    # log Γ(r) + log y! - log Γ(y + r) without the large parts, which make the
+    # divergence: the excess of y!, log(1 + y / r) / 2, and the decrease of μ.
+    r = jnp.exp(log_r)
+    rest = factorial_excess(y) + jnp.log1p(y / r) / 2 + (binet(r) - binet(r + y))
+    return negative_binomial_divergence(log_mean, y, log_r) + rest
