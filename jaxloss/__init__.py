@@ -152,8 +152,22 @@ from jaxloss._losses.deviance import (
 # Generative and auxiliary
 
 # Transport and kernels
+from jaxloss._losses.transport import (
+    sinkhorn_divergence as sinkhorn_divergence,
+    sliced_wasserstein as sliced_wasserstein,
+    wasserstein_1d as wasserstein_1d,
+)
+from jaxloss._losses.two_sample import (
+    energy_distance as energy_distance,
+    mmd_loss as mmd_loss,
+)
 
 # Quantum
+from jaxloss._losses.quantum import (
+    density_matrix_cross_entropy as density_matrix_cross_entropy,
+    quantum_cross_entropy as quantum_cross_entropy,
+    quantum_relative_entropy as quantum_relative_entropy,
+)
 
 # Fused with the linear head that makes the logits
 from jaxloss._linear.contrastive import (

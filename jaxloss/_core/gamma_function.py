@@ -151,8 +151,12 @@ def _binet_away(x: Array) -> Array:
     for i in range(count):
         square = (1 / (2 * (start + i) + 1)) ** 2
         largest = (2 * (0.25 + i) + 1) ** -2
-        length = math.ceil((2 + math.log(2) * (24 if bits == 32 else 54))
-                           / -math.log(largest)) + 1
+        length = (
+            math.ceil(
+                (2 + math.log(2) * (24 if bits == 32 else 54)) / -math.log(largest)
+            )
+            + 1
+        )
         series = jnp.zeros_like(x)
         for k in range(length, 0, -1):
             series = square * (1 / (2 * k + 1) + series)
