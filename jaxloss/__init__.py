@@ -126,6 +126,9 @@ from jaxloss._losses.deviance import (
     poisson_deviance as poisson_deviance,
     tweedie_deviance as tweedie_deviance,
 )
+from jaxloss._losses.survival import (
+    cox_partial_nll as cox_partial_nll,
+)
 
 # Proper scores
 
