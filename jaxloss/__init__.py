@@ -126,6 +126,46 @@ from jaxloss._losses.entropy import (
 )
 
 # Likelihoods
+from jaxloss._losses.likelihood_real import (
+    gaussian_nll as gaussian_nll,
+    laplace_nll as laplace_nll,
+    student_t_nll as student_t_nll,
+)
+from jaxloss._losses.likelihood_labels import (
+    bernoulli_nll as bernoulli_nll,
+    categorical_nll as categorical_nll,
+)
+from jaxloss._losses.likelihood_counts import (
+    binomial_nll as binomial_nll,
+    negative_binomial_nll as negative_binomial_nll,
+    poisson_nll as poisson_nll,
+)
+from jaxloss._losses.likelihood_zero_inflated import (
+    zero_inflated_negative_binomial_nll as zero_inflated_negative_binomial_nll,
+    zero_inflated_poisson_nll as zero_inflated_poisson_nll,
+)
+from jaxloss._losses.likelihood_positive import (
+    exponential_nll as exponential_nll,
+    gamma_nll as gamma_nll,
+    log_normal_nll as log_normal_nll,
+    weibull_nll as weibull_nll,
+)
+from jaxloss._losses.likelihood_bounded import (
+    beta_nll as beta_nll,
+    discretized_logistic_nll as discretized_logistic_nll,
+    von_mises_nll as von_mises_nll,
+)
+from jaxloss._losses.likelihood_mixture import (
+    mixture_nll as mixture_nll,
+)
+from jaxloss._losses.deviance import (
+    gamma_deviance as gamma_deviance,
+    poisson_deviance as poisson_deviance,
+    tweedie_deviance as tweedie_deviance,
+)
+from jaxloss._losses.survival import (
+    cox_partial_nll as cox_partial_nll,
+)
 
 # Proper scores
 from jaxloss._losses.scoring import (
@@ -171,8 +211,22 @@ from jaxloss._losses.evidential import (
 # Generative and auxiliary
 
 # Transport and kernels
+from jaxloss._losses.transport import (
+    sinkhorn_divergence as sinkhorn_divergence,
+    sliced_wasserstein as sliced_wasserstein,
+    wasserstein_1d as wasserstein_1d,
+)
+from jaxloss._losses.two_sample import (
+    energy_distance as energy_distance,
+    mmd_loss as mmd_loss,
+)
 
 # Quantum
+from jaxloss._losses.quantum import (
+    density_matrix_cross_entropy as density_matrix_cross_entropy,
+    quantum_cross_entropy as quantum_cross_entropy,
+    quantum_relative_entropy as quantum_relative_entropy,
+)
 
 # Fused with the linear head that makes the logits
 from jaxloss._linear.contrastive import (

@@ -83,6 +83,28 @@ class Check:
             )
         return array
 
+    def hermitian(self, argument: str, value: Input) -> Array:
+        """Square matrices, the last two axes, floating or complex, dtype unchanged.
+
+        That they are Hermitian is not known while tracing; losses take that part.
+        """
+        array = self.array(argument, value)
+        if not jnp.issubdtype(array.dtype, jnp.inexact):
+            raise self.type_error(
+                argument,
+                "an array of floating-point or complex numbers",
+                f"of dtype {array.dtype}",
+                f"Convert it: {argument}.astype(jnp.float32).",
+            )
+        if array.ndim < 2 or array.shape[-1] != array.shape[-2]:
+            raise self.value_error(
+                argument,
+                "of square matrices, of shape [..., d, d]",
+                f"of shape {array.shape}",
+                "The matrices are along the last two axes.",
+            )
+        return array
+
     def labels(self, argument: str, value: Input) -> Array:
         """Class indices: integers."""
         array = self.array(argument, value)
