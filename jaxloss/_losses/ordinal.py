@@ -14,7 +14,7 @@ from jaxloss._core.numerics import (
 )
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Reduction
-from jaxloss._core.validate import Check
+from jaxloss._core.validate import Check, computing
 
 
 def coral_loss(
@@ -262,9 +262,8 @@ def cumulative_link_loss(
             f"of shape {cuts.shape}",
             "Give all examples the same thresholds, or each its own.",
         )
-    dtype = jnp.promote_types(eta.dtype, cuts.dtype)
-    dtype = jnp.float64 if dtype == jnp.float64 else jnp.float32
-    eta, cuts = eta.astype(dtype), cuts.astype(dtype)
+    eta, cuts = computing(eta, cuts)
+    dtype = eta.dtype
     if ignore_index is not None:
         ignored = check.labels("labels", labels) == ignore_index
         keep = inputs.both(keep, ~ignored)
