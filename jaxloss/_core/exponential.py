@@ -87,6 +87,6 @@ def lack(d: Array, g: Array) -> Array:
         sums.append(1 + g * sums[-1])
     series = jnp.zeros_like(small * g)
     for n in range(last, 1, -1):
-        series = sums[n - 2] / math.factorial(n) + small * series
+        series = sums[n - 2] * (1 / math.factorial(n)) + small * series
     far = jnp.expm1(d) - quotient(d, g)
     return jnp.where(near, (1 - g) * (small * small * series), far)

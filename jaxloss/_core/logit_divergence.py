@@ -117,10 +117,17 @@ def _(axis, primals, tangents):
     of_q, of_p = _to_mixture(d, share), _to_mixture(-d, 1 - share)
     mean_q = axes.total(weighted(of_q, q), axis)
     mean_p = axes.total(weighted(of_p, p), axis)
-    slope_s = (1 - share) * (weighted(of_q, q) - q * mean_q)
-    slope_t = share * (weighted(of_p, p) - p * mean_p)
+    slope_s = (1 - share) * _balanced(weighted(of_q, q) - q * mean_q, q, axis)
+    slope_t = share * _balanced(weighted(of_p, p) - p * mean_p, p, axis)
     dvalue = axes.total(slope_s * ds + slope_t * dt, axis)
     return jensen_shannon(t, s, share, axis), dvalue + (mean_p - mean_q) * dshare
+
+
+def _balanced(slope: Array, p: Array, axis: axes.RowAxis) -> Array:
+    """Derivatives by logits, whose sum is 0: one that cancels is minus all others."""
+    dominant = p > 0.5
+    others = axes.total(jnp.where(dominant, 0, slope), axis)
+    return jnp.where(dominant, -others, slope)
 
 
 def _pair(t: Array, s: Array, axis: axes.RowAxis) -> tuple[Array, Array, Array]:
@@ -142,10 +149,13 @@ def _surplus(p: Array, q: Array, d: Array) -> Array:
     return jnp.where(near, p * expm1(jnp.where(near, d, 0)), q - p)
 
 
-def _centred(values: Array, p: Array, axis: axes.RowAxis) -> Array:
-    """Values less their mean, relative to that of a class with most of the mass."""
-    values = values - axes.total(jnp.where(p > 0.5, values, 0), axis)
-    return values - axes.total(p * values, axis)
+def _sign_less_mean(sign: Array, p: Array, axis: axes.RowAxis) -> Array:
+    """s_j - Σ p s for signs: the masses that p gives to the other signs."""
+    above = axes.total(jnp.where(sign > 0, p, 0), axis)
+    below = axes.total(jnp.where(sign < 0, p, 0), axis)
+    level = axes.total(jnp.where(sign == 0, p, 0), axis)
+    down = jnp.where(sign < 0, -2 * above - level, below - above)
+    return jnp.where(sign > 0, 2 * below + level, down)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -156,12 +166,13 @@ def total_variation(t: Array, s: Array, axis: axes.RowAxis) -> Array:
 
 @total_variation.defjvp
 def _(axis, primals, tangents):
-    # With g = sign(q - p) / 2, ∂/∂s_j = q_j (g_j - Σ q g), ∂/∂t_j = -p_j (g_j - Σ p g).
+    # With the signs g of q - p, ∂/∂s_j = q_j (g_j - Σ q g) / 2, and
+    # ∂/∂t_j = -p_j (g_j - Σ p g) / 2.
     (t, s), (dt, ds) = primals, tangents
     p, q, d = _pair(t, s, axis)
-    g = jnp.sign(_surplus(p, q, d)) / 2
-    slope_s, slope_t = q * _centred(g, q, axis), -p * _centred(g, p, axis)
-    return total_variation(t, s, axis), axes.total(slope_s * ds + slope_t * dt, axis)
+    g = jnp.sign(_surplus(p, q, d))
+    slope_s, slope_t = (v * _sign_less_mean(g, v, axis) / 2 for v in (q, p))
+    return total_variation(t, s, axis), axes.total(slope_s * ds - slope_t * dt, axis)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -170,8 +181,8 @@ def root_surplus(t: Array, s: Array, axis: axes.RowAxis) -> Array:
     p, q, d = _pair(t, s, axis)
     near = jnp.abs(d) < 1
     half = jnp.where(near, d, 0) / 2
-    root_p, root_q = (jnp.exp(-rows.nll(x, axis) / 2) for x in (t, s))
-    return jnp.where(near, root_p * expm1(half), root_q - root_p) + 0 * (p + q)
+    root_p, root_q = jnp.sqrt(p), jnp.sqrt(q)
+    return jnp.where(near, root_p * expm1(half), root_q - root_p)
 
 
 @root_surplus.defjvp
@@ -206,8 +217,10 @@ def renyi(t: Array, s: Array, alpha: Array, axis: axes.RowAxis) -> Array:
     divisor = jnp.where(g == 0, 1, g)
     close = -jnp.log1p(-g * sum_of_terms) / divisor
     close = jnp.where(g == 0, sum_of_terms, close)
+    # What is far from 1 is known better by its logarithm.
     direct = -rows.log_sum_exp(tilted, axis) / divisor
-    value = jnp.where(axes.peak(tilted, axis) > _FAR, direct, close)
+    far_off = (axes.peak(tilted, axis) > _FAR) | (g * sum_of_terms > 0.5)
+    value = jnp.where(far_off, direct, close)
     lost = _any((s == -jnp.inf) & (p > 0), axis, p.dtype) & (g <= 0)
     return jnp.where(lost, jnp.inf, value)
 

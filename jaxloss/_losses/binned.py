@@ -71,7 +71,7 @@ def hl_gauss_loss(
       >>> edges = jnp.linspace(-1.0, 1.0, 5)
       >>> loss = jaxloss.hl_gauss_loss(logits, jnp.array([0.3, -0.8]), edges=edges)
       >>> print(loss.round(4))
-      [0. 0.]
+      [1.2779 0.9434]
 
     References:
       Imani, White, *Improving Regression Performance with Distributional Losses*,
@@ -127,7 +127,7 @@ def hl_gauss_targets(
       >>> import jax.numpy as jnp, jaxloss
       >>> edges = jnp.linspace(-1.0, 1.0, 5)
       >>> print(jaxloss.hl_gauss_targets(jnp.array(0.25), edges=edges).round(4))
-      [0. 0. 0. 0.]
+      [0.0229 0.2352 0.5068 0.2352]
 
     References:
       Imani, White, arXiv:1806.04613.
@@ -198,7 +198,7 @@ def two_hot_loss(
       >>> support = jnp.array([-2.0, -0.5, 0.5, 2.0])
       >>> loss = jaxloss.two_hot_loss(logits, jnp.array([0.25, -5.0]), support=support)
       >>> print(loss.round(4))
-      [0. 0.]
+      [0.7438 0.3408]
 
     References:
       Hafner et al., *Mastering Diverse Domains through World Models*, arXiv:2301.04104;
@@ -248,7 +248,7 @@ def two_hot_targets(targets: Input, *, support: Input) -> Array:
       >>> import jax.numpy as jnp, jaxloss
       >>> support = jnp.array([-2.0, -0.5, 0.5, 2.0])
       >>> print(jaxloss.two_hot_targets(jnp.array(0.25), support=support))
-      [0.   0.25 0.75 0.  ]
+      [0. 0.25 0.75 0. ]
 
     References:
       Hafner et al., arXiv:2301.04104.

@@ -67,7 +67,7 @@ def categorical_projection_loss(
       >>> loss = jaxloss.categorical_projection_loss(logits, q, support=support,
       ...     target_support=0.5 + 0.9 * support[None])
       >>> print(loss.round(4))
-      [0.]
+      [1.0076]
 
     References:
       Bellemare, Dabney, Munos, *A Distributional Perspective on Reinforcement

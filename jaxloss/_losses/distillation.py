@@ -86,7 +86,7 @@ def distillation_loss(
       >>> loss = jaxloss.distillation_loss(
       ...     student, teacher, labels=jnp.array([0]), temperature=2.0)
       >>> print(loss.round(4))
-      [0.]
+      [0.3391]
 
     References:
       Hinton, Vinyals, Dean, *Distilling the Knowledge in a Neural Network*,

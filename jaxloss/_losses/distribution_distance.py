@@ -59,7 +59,7 @@ def total_variation(
       >>> import jax.numpy as jnp, jaxloss
       >>> logits, target = jnp.array([[2.0, 1.0, 0.1]]), jnp.array([[3.0, 1.0, -1.0]])
       >>> print(jaxloss.total_variation(logits, target).round(4))
-      [0.]
+      [0.2078]
 
     References:
       Levin, Peres, Wilmer, *Markov Chains and Mixing Times*, 4.1; Wen et al.,
@@ -128,7 +128,7 @@ def hellinger_distance(
       >>> import jax.numpy as jnp, jaxloss
       >>> logits, target = jnp.array([[2.0, 1.0, 0.1]]), jnp.array([[3.0, 1.0, -1.0]])
       >>> print(jaxloss.hellinger_distance(logits, target).round(4))
-      [0.]
+      [0.1897]
 
     References:
       Hellinger, *Neue Begründung der Theorie quadratischer Formen von unendlichvielen
@@ -206,7 +206,7 @@ def renyi_divergence(
       >>> import jax.numpy as jnp, jaxloss
       >>> logits, target = jnp.array([[2.0, 1.0, 0.1]]), jnp.array([[3.0, 1.0, -1.0]])
       >>> print(jaxloss.renyi_divergence(logits, target, alpha=2.0).round(4))
-      [0.]
+      [0.1819]
 
     References:
       Rényi, *On measures of entropy and information*, 1961; van Erven, Harremoës,

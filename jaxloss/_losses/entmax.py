@@ -71,7 +71,7 @@ def entmax_loss(
       >>> import jax.numpy as jnp, jaxloss
       >>> scores = jnp.array([[2.0, 1.0, -1.0], [0.0, 2.5, 0.25]])
       >>> print(jaxloss.entmax_loss(scores, jnp.array([0, 1])).round(4))
-      [0. 0.]
+      [0.0617 0. ]
 
     References:
       Peters, Niculae, Martins, *Sparse Sequence-to-Sequence Models*, arXiv:1905.05702;

@@ -157,7 +157,7 @@ def class_balanced_weights(
       >>> import jax.numpy as jnp, jaxloss
       >>> counts = jnp.array([5000, 500, 50])
       >>> print(jaxloss.class_balanced_weights(counts).round(4))
-      [0.0341     0.27519998 2.6906998 ]
+      [0.0341 0.2752 2.6907 ]
 
     References:
       Cui et al., *Class-Balanced Loss Based on Effective Number of Samples*,

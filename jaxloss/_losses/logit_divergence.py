@@ -64,7 +64,7 @@ def softmax_kl_divergence(
       >>> import jax.numpy as jnp, jaxloss
       >>> logits, target = jnp.array([[2.0, 1.0, 0.1]]), jnp.array([[3.0, 1.0, -1.0]])
       >>> print(jaxloss.softmax_kl_divergence(logits, target).round(4))
-      [0.]
+      [0.1234]
 
     References:
       Kullback, Leibler, *On Information and Sufficiency*, 1951; Hinton, Vinyals, Dean,
@@ -140,7 +140,7 @@ def reverse_kl_divergence(
       >>> import jax.numpy as jnp, jaxloss
       >>> logits, target = jnp.array([[2.0, 1.0, 0.1]]), jnp.array([[3.0, 1.0, -1.0]])
       >>> print(jaxloss.reverse_kl_divergence(logits, target).round(4))
-      [0.]
+      [0.1753]
 
     References:
       Gu et al., *MiniLLM: Knowledge Distillation of Large Language Models*,
@@ -224,7 +224,7 @@ def js_divergence(
       >>> import jax.numpy as jnp, jaxloss
       >>> logits, target = jnp.array([[2.0, 1.0, 0.1]]), jnp.array([[3.0, 1.0, -1.0]])
       >>> print(jaxloss.js_divergence(logits, target).round(4))
-      [0.]
+      [0.0348]
 
     References:
       Lin, *Divergence Measures Based on the Shannon Entropy*, 1991; Agarwal et al.,

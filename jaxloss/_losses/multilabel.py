@@ -81,7 +81,7 @@ def asymmetric_loss(
       >>> import jax.numpy as jnp, jaxloss
       >>> logits, labels = jnp.array([2.0, -1.0, -4.0]), jnp.array([1, 0, 0])
       >>> print(jaxloss.asymmetric_loss(logits, labels).round(4))
-      [0.0151 0.0006 0.    ]
+      [0.0151 0.0006 0. ]
 
     References:
       Ridnik et al., *Asymmetric Loss For Multi-Label Classification*, arXiv:2009.14119.
@@ -149,7 +149,7 @@ def soft_margin_loss(
       >>> import jax.numpy as jnp, jaxloss
       >>> logits = jnp.array([2.0, 0.3, 0.3])
       >>> print(jaxloss.soft_margin_loss(logits, jnp.array([1, 1, -1])).round(4))
-      [0.1269     0.55439997 0.8544    ]
+      [0.1269 0.5544 0.8544 ]
 
     References:
       Hastie, Tibshirani, Friedman, *The Elements of Statistical Learning*, 10.5.
@@ -292,7 +292,7 @@ def multilabel_margin_loss(
       >>> import jax.numpy as jnp, jaxloss
       >>> scores, labels = jnp.array([[0.1, 0.2, 0.4, 0.8]]), jnp.array([[1, 0, 0, 1]])
       >>> print(jaxloss.multilabel_margin_loss(scores, labels).round(4))
-      [0.84999996]
+      [0.8500]
 
     References:
       Elisseeff, Weston, *A kernel method for multi-labelled classification*, NIPS 2001.

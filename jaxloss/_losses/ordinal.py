@@ -72,7 +72,7 @@ def coral_loss(
       >>> import jax.numpy as jnp, jaxloss
       >>> logits = jnp.array([[2.0, 0.5, -1.0], [1.0, -0.5, -2.0]])
       >>> print(jaxloss.coral_loss(logits, jnp.array([2, 0])).round(4))
-      [0. 0.]
+      [0.9143 1.9143 ]
 
     References:
       Cao, Mirjalili, Raschka, *Rank consistent ordinal regression for neural networks*,
@@ -150,7 +150,7 @@ def corn_loss(
       >>> import jax.numpy as jnp, jaxloss
       >>> logits = jnp.array([[2.0, 0.5, -1.0], [1.0, -0.5, -2.0]])
       >>> print(jaxloss.corn_loss(logits, jnp.array([2, 0])).round(4))
-      [0. 0.]
+      [0.9143 1.3133 ]
 
     References:
       Shi, Cao, Raschka, *Deep Neural Networks for Rank-Consistent Ordinal Regression
@@ -235,7 +235,7 @@ def cumulative_link_loss(
       >>> loss = jaxloss.cumulative_link_loss(
       ...     predictions, jnp.array([2, 0]), thresholds=thresholds)
       >>> print(loss.round(4))
-      [0. 0.]
+      [0.8209 0.3133]
 
     References:
       McCullagh, *Regression Models for Ordinal Data*, JRSS B 42, 1980.

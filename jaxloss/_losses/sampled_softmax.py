@@ -74,7 +74,7 @@ def sampled_softmax_cross_entropy(
       >>> loss = jaxloss.sampled_softmax_cross_entropy(logits, sampled,
       ...     labels=jnp.array([7, 3]), sampled_labels=jnp.array([5, 3]))
       >>> print(loss.round(4))
-      [0. 0.]
+      [0.4076 0.9741]
 
     References:
       Bengio, Senécal, *Adaptive Importance Sampling to Accelerate Training of a Neural

