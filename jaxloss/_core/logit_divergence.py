@@ -75,7 +75,8 @@ def _(axis, primals, tangents):
     value = kl(t, s, axis)
     p, u = _differences(t, s, axis)
     q = rows.softmax(s, axis).p
-    near = jnp.abs(u - value) < 1
+    # Far from equality, u and K are large and q - p is what is left of them.
+    near = (jnp.abs(u - value) < 1) & (value < 1)
     d = jnp.where(near, u - value, 0)
     surplus = jnp.where(near, p * jnp.expm1(d), q - p)
     slope = jnp.where((p == 0) | (jnp.isfinite(p) & (t == jnp.inf)), 0, -p * u)
@@ -135,8 +136,10 @@ def _pair(t: Array, s: Array, axis: axes.RowAxis) -> tuple[Array, Array, Array]:
     p, u = _differences(t, s, axis)
     q = rows.softmax(s, axis).p
     logs = rows.nll(t, axis) - rows.nll(s, axis)
-    d = u - kl(t, s, axis)
-    d = jnp.where(jnp.isfinite(d), d, logs)
+    # Near equality it is u - K; far from it, both of these are large.
+    divergence = kl(t, s, axis)
+    d = u - divergence
+    d = jnp.where(jnp.isfinite(d) & (divergence < 1), d, logs)
     return p, q, jnp.where((p == 0) & (q == 0), 0, d)
 
 
@@ -245,10 +248,11 @@ def _(axis, primals, tangents):
     finite = jnp.isfinite(d) & jnp.isfinite(value)
     d = jnp.where(finite, d, 0)
     to_q = g * value - alpha * d
-    near = finite & (jnp.abs(to_q) < 1)
+    close = finite & (value < 1)
+    near = close & (jnp.abs(to_q) < 1)
     slope_s = jnp.where(near, -q * expm1(jnp.where(near, to_q, 0)), q - r)
     total = d + jnp.where(finite, value, 0)
-    near = finite & (jnp.abs(g * total) < 1)
+    near = close & (jnp.abs(g * total) < 1)
     moved = p * quotient(jnp.where(near, total, 0), g)
     slope_t = -alpha * jnp.where(near, moved, (r - p) / jnp.where(g == 0, 1, g))
     by_alpha = axes.total(p * jnp.square(total) * residual_ratio(g * total), axis)

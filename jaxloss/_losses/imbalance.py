@@ -178,7 +178,7 @@ def class_balanced_weights(
         jnp.asarray(1 - beta, n.dtype) if isinstance(beta, int | float) else 1 - given
     )
     missing = missing[..., None] if missing.ndim else missing
-    n = jnp.where(n >= 0, n, jnp.nan)
+    n = jnp.where(n >= 0, n, n * jnp.nan)
     exists, limit = n != 0, missing == 0
     # n log β, which is -inf for β = 0.
     decay = jnp.where(exists, n, 1) * jnp.log1p(-jnp.where(limit, 0.5, missing))
@@ -257,6 +257,8 @@ def top_k_mean(
     chosen = jax.lax.top_k(jax.lax.stop_gradient(values), size)[1]
     there = jnp.take_along_axis(kept, chosen, axis=-1)
     hardest = jnp.take_along_axis(values, chosen, axis=-1)
+    # The derivative by a NaN is NaN too.
+    hardest = hardest * jnp.where(jnp.isnan(hardest), jnp.nan, 1)
     total = jnp.sum(jnp.where(there, hardest, 0), axis=-1)
     mean = divided(total, jnp.sum(there.astype(total.dtype), axis=-1))
     return reduce(mean, where=x.keep)

@@ -91,12 +91,17 @@ LOG_PRIORS = np.array([0.0, -1.5, -0.25, -3.0, 1.0, -0.5, 0.75], np.float32)
 TAU = 0.5
 
 
+def along(logits, axis=-1, **options):
+    """How many entries there are along the axis; 0 if it is none."""
+    shape = np.shape(logits)
+    there = isinstance(axis, int) and -len(shape) <= axis < len(shape)
+    return shape[axis] if there else 0
+
+
 @functools.wraps(jaxloss.logit_adjusted_cross_entropy)
 def adjusted_call(logits, labels, **options):
     """With the priors of the classes there are, whichever axis they stand along."""
-    axis = options.get("axis", -1)
-    classes = logits.shape[axis] if isinstance(axis, int) and axis < 2 else 0
-    priors = LOG_PRIORS[:classes]
+    priors = LOG_PRIORS[: along(logits, **options)]
     return jaxloss.logit_adjusted_cross_entropy(
         logits, labels, log_priors=priors, **options
     )

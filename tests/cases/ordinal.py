@@ -9,6 +9,7 @@ import numpy as np
 import jaxloss
 from tests.case import BATCH, Case, Scale
 from tests.cases import binary, softmax
+from tests.cases.classification import along
 
 # ------------------------------------------------------------------ ranks
 
@@ -45,11 +46,8 @@ EXACT_IMPORTANCE = [mp.mpf(float(v)) for v in IMPORTANCE]
 @functools.wraps(jaxloss.coral_loss)
 def important(logits, labels, **options):
     """With the weights of the thresholds there are."""
-    axis = options.get("axis", -1)
-    tasks = logits.shape[axis] if isinstance(axis, int) and axis < 2 else 0
-    return jaxloss.coral_loss(
-        logits, labels, importance_weights=IMPORTANCE[:tasks], **options
-    )
+    given = IMPORTANCE[: along(logits, **options)]
+    return jaxloss.coral_loss(logits, labels, importance_weights=given, **options)
 
 
 def corn(x, y):
@@ -119,10 +117,8 @@ def over(function, points, extra):
 
     @functools.wraps(function)
     def call(logits, targets, **options):
-        axis = options.get("axis", -1)
-        size = logits.shape[axis] if isinstance(axis, int) and axis < 2 else 0
         name = "edges" if extra else "support"
-        given = points[: size + extra]
+        given = points[: along(logits, **options) + extra]
         return function(logits, targets, **{name: given}, **options)
 
     return call
