@@ -280,7 +280,8 @@ def cumulative_link_loss(
     every = jnp.broadcast_to(every, (*eta.shape, ranks + 1))
     lower = jnp.take_along_axis(every, label[..., None], axis=-1)[..., 0]
     upper = jnp.take_along_axis(every, label[..., None] + 1, axis=-1)[..., 0]
-    eta = jnp.where(valid, eta, jnp.nan)
+    # A rank that does not exist is NaN in value and gradient.
+    eta = eta + jnp.where(valid, 0, jnp.nan)
     loss = in_base(_interval_nll(eta, lower, upper), base)
     weights = check.weights(weights, loss)
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
@@ -307,7 +308,7 @@ def _ranked(
         x = x.drop(y != ignore_index)
     if x.keep is not None:
         y = jnp.where(x.keep, y, 0)
-    y = jnp.where((y >= 0) & (y <= x.classes), y, -1)
+    y = jnp.where((y >= 0) & (y <= x.classes), y, -1).astype(jnp.int32)
     return x, jnp.expand_dims(y, x.axis)
 
 

@@ -163,6 +163,30 @@ def two_hot_by_target(x, y):
     return (x[i] - x[i + 1]) / (z[i + 1] - z[i])
 
 
+# Shares add up to 1, and their derivatives to 0: what each bin is worth makes the sum
+# of a row's entries, which the harness differentiates, tell of them.
+WORTH = np.array([0.5, -1.0, 2.0, 0.25, -3.0, 1.5, 1.0], np.float32)
+EXACT_WORTH = np.array([mp.mpf(float(v)) for v in WORTH])
+
+
+def valued(function):
+    @functools.wraps(function)
+    def call(targets, **options):
+        shares = function(targets, **options)
+        return shares * WORTH.astype(shares.dtype)
+
+    return call
+
+
+def gauss_slope(y):
+    z = [(mp.mpf(float(e)) - y) / mp.mpf(SIGMA) for e in EDGES]
+    density = [mp.npdf(v) / mp.mpf(SIGMA) for v in z]
+    mass = mp.ncdf(z[-1]) - mp.ncdf(z[0])
+    moved = np.array([a - b for a, b in itertools.pairwise(density)]) / mass
+    shares = gauss_shares(y)
+    return mp.fsum(EXACT_WORTH * (moved - shares * mp.fsum(moved)))
+
+
 def numbers(rng, scale):
     return (rng.uniform(-2.5, 0.75, size=BATCH),)
 
@@ -293,26 +317,29 @@ CASES = [
     Case(
         name="hl_gauss_targets",
         options={"edges": EDGES, "sigma": SIGMA},
+        call=valued(jaxloss.hl_gauss_targets),
         inputs=numbers,
-        formula=gauss_shares,
-        # They add up to 1, so that the sum of their derivatives is 0.
-        gradient=lambda y: mp.mpf(0),
+        formula=lambda y: EXACT_WORTH * gauss_shares(y),
+        gradient=gauss_slope,
         event=(0,),
         vmapped=True,
         scales=("unit",),
         hessian=False,
+        # A share is rounded as the differences of its number to the bins are.
         floor=lambda y: 4e-7,
     ),
     Case(
         name="two_hot_targets",
         options={"support": SUPPORT},
+        call=valued(jaxloss.two_hot_targets),
         inputs=numbers,
-        formula=hat_shares,
-        gradient=lambda y: mp.mpf(0),
+        formula=lambda y: EXACT_WORTH * hat_shares(y),
+        gradient=lambda y: -two_hot_by_target(EXACT_WORTH, y),
         event=(0,),
         vmapped=True,
         scales=("unit",),
         hessian=False,
+        # A share is rounded as the differences of its number to the bins are.
         floor=lambda y: 4e-7,
     ),
     Case(
