@@ -189,10 +189,65 @@ from jaxloss._losses.evidential import (
 )
 
 # Classification: noise, imbalance, many labels
+from jaxloss._losses.noise_robust import (
+    confidence_penalty_cross_entropy as confidence_penalty_cross_entropy,
+    generalized_cross_entropy as generalized_cross_entropy,
+    mixup_cross_entropy as mixup_cross_entropy,
+    symmetric_cross_entropy as symmetric_cross_entropy,
+)
+from jaxloss._losses.imbalance import (
+    class_balanced_weights as class_balanced_weights,
+    logit_adjusted_cross_entropy as logit_adjusted_cross_entropy,
+    top_k_mean as top_k_mean,
+)
+from jaxloss._losses.multilabel import (
+    asymmetric_loss as asymmetric_loss,
+    multilabel_margin_loss as multilabel_margin_loss,
+    multilabel_soft_margin_loss as multilabel_soft_margin_loss,
+    soft_margin_loss as soft_margin_loss,
+)
+from jaxloss._losses.entmax import (
+    entmax_loss as entmax_loss,
+)
+from jaxloss._losses.sampled_softmax import (
+    sampled_softmax_cross_entropy as sampled_softmax_cross_entropy,
+)
 
 # Ordinal and binned regression
+from jaxloss._losses.ordinal import (
+    coral_loss as coral_loss,
+    corn_loss as corn_loss,
+    cumulative_link_loss as cumulative_link_loss,
+)
+from jaxloss._losses.binned import (
+    hl_gauss_loss as hl_gauss_loss,
+    hl_gauss_targets as hl_gauss_targets,
+    two_hot_loss as two_hot_loss,
+    two_hot_targets as two_hot_targets,
+)
+from jaxloss._losses.categorical_projection import (
+    categorical_projection_loss as categorical_projection_loss,
+)
 
 # Divergences and distillation
+from jaxloss._losses.logit_divergence import (
+    js_divergence as js_divergence,
+    reverse_kl_divergence as reverse_kl_divergence,
+    softmax_kl_divergence as softmax_kl_divergence,
+)
+from jaxloss._losses.distribution_distance import (
+    hellinger_distance as hellinger_distance,
+    renyi_divergence as renyi_divergence,
+    total_variation as total_variation,
+)
+from jaxloss._losses.parametric_divergence import (
+    bernoulli_kl_divergence as bernoulli_kl_divergence,
+    dirichlet_kl_divergence as dirichlet_kl_divergence,
+    gaussian_kl_divergence as gaussian_kl_divergence,
+)
+from jaxloss._losses.distillation import (
+    distillation_loss as distillation_loss,
+)
 
 # Contrastive and metric learning
 

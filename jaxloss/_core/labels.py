@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, inputs
-from jaxloss._core.types import Array, Axis, Input
+from jaxloss._core.numerics import in_base, weighted
+from jaxloss._core.reduce import reduce
+from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
@@ -34,8 +36,16 @@ def labelled_rows(
     """
     check.static(ignore_index=ignore_index)
     x = inputs.rows(check, axis, where, -jnp.inf, **scores)
-    y = check.labels("labels", labels)
-    check.shape("labels", y, x.shape)
+    return with_label(check, x, ignore_index, labels=labels)
+
+
+def with_label(
+    check: Check, x: inputs.Rows, ignore_index: int | None, /, **labels: Input
+) -> LabelledRows:
+    """Rows, and a label of each by its argument's name, as `labelled_rows` has them."""
+    ((name, given),) = labels.items()
+    y = check.labels(name, given)
+    check.shape(name, y, x.shape)
     # In a narrow or unsigned type neither the number of the classes nor a negative
     # `ignore_index` may exist.
     y = y.astype(jnp.int64 if y.dtype.itemsize == 8 else jnp.int32)
@@ -77,3 +87,36 @@ def distributed_rows(
         ignored = x.along(jax.nn.one_hot(ignore_index, x.classes, dtype=x.like.dtype))
         x = x.drop(jnp.any(targets != ignored, axis=x.axis))
     return x, x.require_targets()
+
+
+def reduced(
+    check: Check,
+    x: LabelledRows,
+    loss: Array,
+    *,
+    class_weights: Input | None = None,
+    weights: Input | None = None,
+    reduction: Reduction = "none",
+    base: float | None = None,
+) -> Array:
+    """The common end of losses of labels: class weights, unit, weights and reduction.
+
+    `loss` has size 1 along the axis of the classes. The class weight of a label counts
+    in the denominator of the mean.
+    """
+    rows, label = x
+    per_class = check.class_weights(class_weights, rows.classes, rows.like.dtype)
+    normalizer = None
+    if per_class is not None:
+        each = jnp.broadcast_to(rows.along(per_class), rows.predictions.shape)
+        label_weight = axes.take(each, label, rows.axis)
+        loss = weighted(loss, label_weight)
+        normalizer = jnp.squeeze(label_weight, rows.axis)
+    loss = in_base(jnp.squeeze(loss, rows.axis), base)
+    return reduce(
+        loss,
+        where=rows.keep,
+        weights=check.weights(weights, loss),
+        normalizer=normalizer,
+        reduction=reduction,
+    )

@@ -84,6 +84,24 @@ def _(primals, tangents):
 
 
 @jax.custom_jvp
+def sigmoid_difference(x: Array, y: Array) -> Array:
+    """σ(x) - σ(y), also where the two nearly cancel."""
+    # σ(x) - σ(y) = (1 - e^{y - x}) σ(x) σ(-y) for x >= y, and odd in the exchange.
+    high, low = jnp.maximum(x, y), jnp.minimum(x, y)
+    equal = high == low
+    gap = jnp.where(equal, 0, low - jnp.where(equal, 0, high))
+    size = -jnp.expm1(gap) * sigmoid(high) * sigmoid(-low)
+    return jnp.where(x < y, -size, size)
+
+
+@sigmoid_difference.defjvp
+def _(primals, tangents):
+    (x, y), (dx, dy) = primals, tangents
+    slope = sigmoid(x) * sigmoid(-x) * dx - sigmoid(y) * sigmoid(-y) * dy
+    return sigmoid_difference(x, y), slope
+
+
+@jax.custom_jvp
 def softplus(x: Array) -> Array:
     """log(1 + e^x) = -log σ(-x), accurate in relative terms in both tails."""
     return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))

@@ -1,0 +1,188 @@
+"""Rows of scores mapped to sparse distributions: the α-entmax and its derivatives.
+
+With β = α - 1 > 0 the α-entmax of x is p_j = (β max(0, x_j - θ))^{1/β}, with the
+threshold θ for which Σ p = 1: the maximiser of <p, x> - Ω(p) over the simplex, where
+Ω(p) = (Σ p^α - 1) / (α β). It is the softmax as α → 1, and the sparsemax at α = 2.
+
+Σ p - 1 decreases in θ. Newton's method finds its zero in a few passes, kept inside a
+bracket that is halved now and then, because for α > 2 the slope is infinite where an
+entry enters the support. There is no sort.
+
+An entry of -inf is a class that is not there. A row without any class has p = 0. One
+entry of +inf is the limit: p = 1 there. Two of them have no limit: NaN.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxloss._core.axes import exists, is_label, take
+from jaxloss._core.exact import split, two_sum
+from jaxloss._core.exponential import lack
+from jaxloss._core.numerics import positive_part
+from jaxloss._core.passes import bounded
+from jaxloss._core.types import Array
+
+_MOST_STEPS = 200
+
+
+class LabelEntmax(NamedTuple):
+    """The entmax of a row, split at its label."""
+
+    nll: Array
+    """max_p (<p, x> - Ω(p)) - x_y over the simplex: the loss."""
+    others: Array
+    """p_j, with 0 in the label's place."""
+    own: Array
+    """p_y."""
+    complement: Array
+    """1 - p_y, without cancellation."""
+
+
+class _Threshold(NamedTuple):
+    """θ = peak + level + correction: x - θ keeps its digits at any offset."""
+
+    peak: Array
+    level: Array
+    correction: Array
+
+    def heights(self, x: Array, beta: Array) -> Array:
+        """x - θ."""
+        # Far below the support nothing counts, and -inf has no difference.
+        reach = 4 * jnp.maximum(jnp.abs(self.peak) * jnp.finfo(x.dtype).eps, 1 / beta)
+        near = jnp.maximum(jnp.minimum(x, self.peak), self.peak - reach)
+        distance, first = two_sum(near, -self.peak)
+        height, second = two_sum(distance, -self.level)
+        return height + ((first + second) - self.correction)
+
+
+def _sum(x: Array, axis: int) -> Array:
+    return jnp.sum(x, axis=axis, keepdims=True)
+
+
+def _power(height: Array, beta: Array) -> Array:
+    """(β max(0, h))^{1/β}."""
+    return jnp.power(jnp.maximum(beta * height, 0), 1 / beta)
+
+
+def _slope(p: Array, beta: Array) -> Array:
+    """p^{1-β} = dp / dh on the support, 0 elsewhere."""
+    inside = p > 0
+    return jnp.where(inside, jnp.power(jnp.where(inside, p, 1), 1 - beta), 0)
+
+
+def _threshold(x: Array, beta: Array, axis: int) -> _Threshold:
+    peak = bounded(jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf))
+    classes = max(x.shape[axis], 1)
+    eps = float(jnp.finfo(x.dtype).eps)
+    # At `low` the largest entry alone has p = 1, at `high` every one has 1/C at most.
+    low = jnp.broadcast_to(-1 / beta, peak.shape)
+    high = low * jnp.power(jnp.full((), float(classes), x.dtype), -beta)
+
+    def excess(threshold):
+        p = _power(threshold.heights(x, beta), beta)
+        high_part, low_part = split(p)
+        missing = (_sum(high_part, axis) - 1) + _sum(low_part, axis)
+        slope = _sum(_slope(p, beta), axis)
+        return missing, missing / jnp.where(slope == 0, 1, slope)
+
+    def step(state):
+        low, high, level, _, count = state
+        missing, newton = excess(_Threshold(peak, level, jnp.zeros_like(level)))
+        low = jnp.where(missing >= 0, level, low)
+        high = jnp.where(missing <= 0, level, high)
+        guess = level + newton
+        # Every third step halves, if Newton's has not arrived.
+        moving = jnp.abs(newton) > eps * jnp.abs(level)
+        inside = (guess >= low) & (guess <= high) & ~(moving & (count % 3 == 2))
+        following = jnp.where(inside, guess, (low + high) / 2)
+        settled = ~moving | (high - low <= eps * jnp.abs(level))
+        return low, high, jnp.where(settled, level, following), settled, count + 1
+
+    def unsettled(state):
+        return jnp.any(~state[3]) & (state[4] < _MOST_STEPS)
+
+    start = low, high, low, jnp.zeros(peak.shape, bool), 0
+    level = jax.lax.while_loop(unsettled, step, start)[2]
+    # Once more, for the rounding of the level.
+    threshold = _Threshold(peak, level, jnp.zeros_like(level))
+    return threshold._replace(correction=excess(threshold)[1])
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def label_entmax(x: Array, label: Array, alpha: Array, axis: int) -> LabelEntmax:
+    """The α-entmax split at a label, and its loss; α > 1."""
+    beta = alpha - 1
+    threshold = _threshold(x, beta, axis)
+    there = exists(x, label, axis)
+    infinite = _sum((x == jnp.inf).astype(x.dtype), axis)
+    absent = jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf) == -jnp.inf
+    poison = jnp.where(there & (infinite <= 1), 0, jnp.nan) + 0 * beta
+
+    heights = threshold.heights(x, beta) + poison
+    p = jnp.where(absent & there, 0, _power(heights, beta) + poison)
+    hit = is_label(x, label, axis)
+    others = jnp.where(hit, 0, p)
+    own = _sum(jnp.where(hit, p, 0), axis) + poison
+    complement = jnp.where(own > 0.5, _sum(others, axis), 1 - own)
+    complement = jnp.where(absent & there, 0, complement)
+
+    # With x_j = θ + p_j^β / β on the support the loss is
+    #   Σ_{j≠y} p_j^α / α + g(p_y) + max(0, θ - x_y),
+    # g(p) = p^α / α - p^β / β + 1 / (α β) = ∫_p^1 t^{β-1} (1 - t) dt >= 0: no term is
+    # negative, and g, of the order of (1 - p)²/2, is `lack(α log p, β / α) / α`.
+    log_own = jnp.where(
+        own > 0.5, jnp.log1p(-complement), jnp.log(jnp.where(own > 0, own, 1))
+    )
+    gap = jnp.where(
+        own > 0, lack(alpha * log_own, beta / alpha) / alpha, 1 / (alpha * beta)
+    )
+    at_label = _sum(jnp.where(hit, heights, 0), axis)
+    far = (threshold.peak - take(x, label, axis)) + threshold.level
+    behind = jnp.where(-at_label < 1 / beta, -at_label, far + threshold.correction)
+    behind = jnp.where(own > 0, 0, positive_part(behind))
+    nll = _sum(jnp.power(others, alpha), axis) / alpha + gap + behind
+    lost = absent | ((infinite == 1) & (take(x, label, axis) < jnp.inf))
+    nll = jnp.where(there & lost, jnp.inf, nll) + poison
+    return LabelEntmax(nll, others, own, complement)
+
+
+@label_entmax.defjvp
+def _(axis, primals, tangents):
+    # The loss has the gradient p - e_y, p being the maximiser (the envelope theorem),
+    # and ∂/∂α = -∂Ω/∂α at p.
+    #
+    # On the support dp_j = w_j (dx_j - dθ) + v_j dα, w_j = p_j^{2-α}, and dθ keeps
+    # Σ dp = 0; v_j = p_j (1 - β log p_j) / β² follows from log p = log(β h) / β. Where
+    # one entry holds most of the mass, tangents are taken relative to its own.
+    (x, label, alpha), (dx, _, dalpha) = primals, tangents
+    result = label_entmax(x, label, alpha, axis)
+    beta = alpha - 1
+    hit = is_label(x, label, axis)
+    p = jnp.where(hit, result.own, result.others)
+    slope = jnp.where(hit, -result.complement, result.others)
+    inside = p > 0
+    log_p = jnp.log(jnp.where(inside, p, 1))
+    log_p = jnp.where(p > 0.5, jnp.log1p(-_rest(p, axis)), log_p)
+    powers = jnp.power(p, alpha)
+    entropic = _sum(powers * log_p, axis)
+    mass = _sum(jnp.where(inside, powers - p, 0), axis)
+    by_alpha = mass * (alpha + beta) / (alpha * beta) ** 2 - entropic / (alpha * beta)
+    dnll = _sum(jnp.where(slope == 0, 0, slope * dx), axis) + by_alpha * dalpha
+
+    weight = _slope(p, beta)
+    total = _sum(weight, axis)
+    total = jnp.where(total == 0, 1, total)
+    dx = dx - _sum(jnp.where(p > 0.5, dx, 0), axis)
+    drift = p * (1 - beta * log_p) / beta**2 * dalpha
+    shift = (_sum(weight * dx, axis) + _sum(drift, axis)) / total
+    dp = weight * (dx - shift) + drift
+    down = _sum(jnp.where(hit, dp, 0), axis)
+    return result, LabelEntmax(dnll, jnp.where(hit, 0, dp), down, -down)
+
+
+def _rest(p: Array, axis: int) -> Array:
+    """The mass of all entries but the one with more than half of it."""
+    return _sum(jnp.where(p > 0.5, 0, p), axis)
