@@ -99,6 +99,27 @@ from jaxloss._losses.self_supervised import (
 # Divergences and distillation
 
 # Contrastive and metric learning
+from jaxloss._losses.contrastive import (
+    decoupled_contrastive_loss as decoupled_contrastive_loss,
+    n_pair_loss as n_pair_loss,
+    nt_xent_loss as nt_xent_loss,
+    supervised_contrastive_loss as supervised_contrastive_loss,
+)
+from jaxloss._losses.pairs import (
+    contrastive_loss as contrastive_loss,
+    cosine_embedding_loss as cosine_embedding_loss,
+    hinge_embedding_loss as hinge_embedding_loss,
+    margin_ranking_loss as margin_ranking_loss,
+)
+from jaxloss._losses.triplet import (
+    batch_hard_triplet_loss as batch_hard_triplet_loss,
+    semi_hard_triplet_loss as semi_hard_triplet_loss,
+    triplet_loss as triplet_loss,
+)
+from jaxloss._losses.pair_similarity import (
+    circle_loss as circle_loss,
+    multi_similarity_loss as multi_similarity_loss,
+)
 
 # Self-supervision: views, prototypes, statistics
 
