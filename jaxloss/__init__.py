@@ -120,6 +120,13 @@ from jaxloss._losses.pair_similarity import (
     circle_loss as circle_loss,
     multi_similarity_loss as multi_similarity_loss,
 )
+from jaxloss._losses.angular_margin import (
+    arcface_logits as arcface_logits,
+    cosface_logits as cosface_logits,
+)
+from jaxloss._losses.proxies import (
+    proxy_anchor_loss as proxy_anchor_loss,
+)
 
 # Self-supervision: views, prototypes, statistics
 

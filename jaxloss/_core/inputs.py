@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxloss._core.types import Array, Axis, Input, Number
+from jaxloss._core.types import Array, Axis, Input
 from jaxloss._core.validate import Check, computing
 
 
@@ -64,84 +63,6 @@ def aligned(
             for name, value in computed.items()
         }
     return list(computed.values()), keep
-
-
-class Observed(NamedTuple):
-    """What a likelihood is computed from."""
-
-    output: Array
-    targets: Array
-    parameters: list[Array]
-    """The further parameters of the law, each one number or of the targets' shape."""
-    keep: Array | None
-    """The entries kept by the mask."""
-
-
-def observed(
-    check: Check,
-    where: Input | None,
-    outputs: Mapping[str, Input],
-    targets: Mapping[str, Input],
-    parameters: Mapping[str, Number],
-    masked: float = 0.0,
-) -> Observed:
-    """The main parameter of a law, its targets and its further parameters, by name.
-
-    Where an entry is masked, the targets hold `masked` and the parameters 0, at which
-    the likelihood and its derivatives must exist.
-    """
-    arrays = [p for p in parameters.values() if isinstance(p, jax.Array | np.ndarray)]
-    given = {name: check.floating(name, value) for name, value in outputs.items()}
-    wide = any(array.dtype == jnp.float64 for array in arrays)
-    given = {k: v.astype(jnp.float64) if wide else v for k, v in given.items()}
-    fill = dict.fromkeys(targets, masked)
-    (output, target), keep = aligned(check, where, given, targets, fill)
-    values = []
-    for name, value in parameters.items():
-        parameter = check.parameter(name, value, target)
-        if keep is not None and parameter.ndim:
-            parameter = jnp.where(keep, parameter, 0)
-        values.append(parameter)
-    return Observed(output, target, values, keep)
-
-
-class Observed(NamedTuple):
-    """What a likelihood is computed from."""
-
-    output: Array
-    targets: Array
-    parameters: list[Array]
-    """The further parameters of the law, each one number or of the targets' shape."""
-    keep: Array | None
-    """The entries kept by the mask."""
-
-
-def observed(
-    check: Check,
-    where: Input | None,
-    outputs: Mapping[str, Input],
-    targets: Mapping[str, Input],
-    parameters: Mapping[str, Number],
-    masked: float = 0.0,
-) -> Observed:
-    """The main parameter of a law, its targets and its further parameters, by name.
-
-    Where an entry is masked, the targets hold `masked` and the parameters 0, at which
-    the likelihood and its derivatives must exist.
-    """
-    arrays = [p for p in parameters.values() if isinstance(p, jax.Array | np.ndarray)]
-    given = {name: check.floating(name, value) for name, value in outputs.items()}
-    wide = any(array.dtype == jnp.float64 for array in arrays)
-    given = {k: v.astype(jnp.float64) if wide else v for k, v in given.items()}
-    fill = dict.fromkeys(targets, masked)
-    (output, target), keep = aligned(check, where, given, targets, fill)
-    values = []
-    for name, value in parameters.items():
-        parameter = check.parameter(name, value, target)
-        if keep is not None and parameter.ndim:
-            parameter = jnp.where(keep, parameter, 0)
-        values.append(parameter)
-    return Observed(output, target, values, keep)
 
 
 class Rows(NamedTuple):

@@ -72,7 +72,7 @@ def circle_loss(
       >>> embeddings = jnp.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-0.6, 0.8]])
       >>> labels = jnp.array([0, 0, 1, 1])
       >>> print(jaxloss.circle_loss(embeddings, labels, scale=8.0).round(4))
-      [0.4936 2.3188 2.3188 0.4936]
+      [0.3983 1.0996 1.0996 0.3983]
 
     References:
       Sun et al., *Circle Loss: A Unified Perspective of Pair Similarity Optimization*,

@@ -66,7 +66,7 @@ def proxy_anchor_loss(
       >>> proxies = jnp.array([[1.0, 0.0], [0.0, 1.0]])
       >>> labels = jnp.array([0, 1])
       >>> print(f"{jaxloss.proxy_anchor_loss(embeddings, proxies, labels=labels):.3f}")
-      16.019
+      16.020
 
     References:
       Kim et al., *Proxy Anchor Loss for Deep Metric Learning*, arXiv:2003.13911.
