@@ -129,6 +129,25 @@ from jaxloss._losses.proxies import (
 )
 
 # Self-supervision: views, prototypes, statistics
+from jaxloss._losses.views import (
+    negative_cosine_loss as negative_cosine_loss,
+)
+from jaxloss._losses.self_distillation import (
+    dino_loss as dino_loss,
+    ibot_loss as ibot_loss,
+)
+from jaxloss._losses.prototypes import (
+    swav_loss as swav_loss,
+)
+from jaxloss._losses.statistics import (
+    barlow_twins_loss as barlow_twins_loss,
+    koleo_loss as koleo_loss,
+    uniformity_loss as uniformity_loss,
+    vicreg_loss as vicreg_loss,
+)
+from jaxloss._losses.patches import (
+    masked_patch_loss as masked_patch_loss,
+)
 
 # Ranking: pairs and lists
 
