@@ -174,8 +174,10 @@ class _Classes(NamedTuple):
         valid = axes.exists(x, self.label, axis)
         if self.ignored is not None:
             hit, valid = hit & ~self.ignored, valid | self.ignored
-        # A factor of NaN, unlike a selection, reaches the gradient too.
+        # A factor of NaN reaches the gradient too: that of a row whose label does not
+        # exist, and of a cosine that is NaN.
         gamma = self.rows.spread(gamma) * jnp.where(valid, 1, jnp.nan)
+        gamma = gamma + 0 * jax.lax.stop_gradient(x)
         return jnp.where(hit, own, x) * gamma
 
 

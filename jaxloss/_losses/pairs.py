@@ -78,7 +78,9 @@ def contrastive_loss(
     check = Check("contrastive_loss")
     check.reduction(reduction)
     x = inputs.rows(check, axis, where, first=first, second=second)
-    y = _labels(check, labels, x).astype(x.like.dtype)
+    y = check.real("labels", labels)
+    check.shape("labels", y, x.shape)
+    y = _kept(y, x.keep).astype(x.like.dtype)
     y = jnp.where((y >= 0) & (y <= 1), y, jnp.nan)
     m = check.parameter("margin", margin, x.like, low=0)
     inner = check.parameter("positive_margin", positive_margin, x.like, low=0)
@@ -157,8 +159,9 @@ def cosine_embedding_loss(
     x = inputs.rows(check, axis, where, first=first, second=second)
     if x.entries is not None:
         x = x.drop(jnp.any(x.entries, axis=x.axis))
-    y = _signs(_labels(check, labels, x), x.like)
-    y = y if x.keep is None else jnp.where(x.keep, y, 1)
+    y = check.real("labels", labels)
+    check.shape("labels", y, x.shape)
+    y = _signs(_kept(y, x.keep), x.like)
     m = check.parameter("margin", margin, x.like, low=-1, high=1)
     cosine = angle(x.predictions, x.require_targets(), None, x.axis)
     cosine = jax.tree.map(lambda each: jnp.squeeze(each, x.axis), cosine)
@@ -228,9 +231,9 @@ def hinge_embedding_loss(
     check.same_shape(distances=d, labels=y)
     keep, _ = check.where(where, loss=d.shape)
     (d,) = computing(d)
-    y = _signs(y, d)
+    y = _signs(_kept(y, keep), d)
     if keep is not None:
-        d, y = jnp.where(keep, d, 0), jnp.where(keep, y, 1)
+        d = jnp.where(keep, d, 0)
     m = check.parameter("margin", margin, d)
     loss = jnp.where(y > 0, d, positive_part(m - d)) * jnp.abs(y)
     weights = check.weights(weights, loss)
@@ -298,9 +301,9 @@ def margin_ranking_loss(
     check.same_shape(first=a, second=b, labels=y)
     keep, _ = check.where(where, loss=a.shape)
     a, b = computing(a, b)
-    y = _signs(y, a)
+    y = _signs(_kept(y, keep), a)
     if keep is not None:
-        a, b, y = jnp.where(keep, a, 0), jnp.where(keep, b, 0), jnp.where(keep, y, 1)
+        a, b = jnp.where(keep, a, 0), jnp.where(keep, b, 0)
     m = check.parameter("margin", margin, a)
     loss = positive_part(add3(-y * a, y * b, m + jnp.zeros_like(a)))
     weights = check.weights(weights, loss)
@@ -310,11 +313,9 @@ def margin_ranking_loss(
 # ------------------------------------------------------------------ what they share
 
 
-def _labels(check: Check, labels: Input, x: inputs.Rows) -> Array:
-    """The labels of rows, 0 for those not kept; bool as it is."""
-    y = check.real("labels", labels)
-    check.shape("labels", y, x.shape)
-    return y if x.keep is None else jnp.where(x.keep, y, jnp.zeros_like(y))
+def _kept(labels: Array, keep: Array | None) -> Array:
+    """The labels, 1 for the pairs that are not kept."""
+    return labels if keep is None else jnp.where(keep, labels, jnp.ones_like(labels))
 
 
 def _signs(labels: Array, like: Array | jax.ShapeDtypeStruct) -> Array:

@@ -1,4 +1,4 @@
-"""A student that learns what its teacher, an average of itself, says of another view."""
+"""A student that learns what its teacher, an average of itself, says of other views."""
 
 from typing import NamedTuple
 
