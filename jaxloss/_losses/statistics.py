@@ -274,7 +274,7 @@ def uniformity_loss(
     base: float | None = None,
     axis_name: str | None = None,
 ) -> Array:
-    r"""Uniformity: the logarithm of the mean Gaussian potential of pairs of directions.
+    r"""Uniformity: the log of the mean Gaussian potential of pairs of directions.
 
     .. math::
         L = \log \operatorname*{mean}_{i \ne j} e^{-t |\hat x_i - \hat x_j|^2},

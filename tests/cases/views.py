@@ -107,11 +107,10 @@ def assigned(rng, scale):
 
 
 def sinkhorn(scores, epsilon=0.05, iterations=3):
-    with mp.workdps(mp.mp.dps + 5000):
-        q = np.array([[mp.exp(v / mp.mpf(epsilon)) for v in row] for row in scores])
-        for _ in range(iterations):
-            q = q / np.array([mp.fsum(column) for column in q.T])
-            q = q / np.array([[mp.fsum(row)] for row in q])
+    q = np.array([[mp.exp(v / mp.mpf(epsilon)) for v in row] for row in scores])
+    for _ in range(iterations):
+        q = q / np.array([mp.fsum(column) for column in q.T])
+        q = q / np.array([[mp.fsum(row)] for row in q])
     return q
 
 
