@@ -135,6 +135,5 @@ def _sinkhorn(
         logs = logs - jnp.where(of_prototype == -jnp.inf, 0, of_prototype)
         return logs - rows.log_sum_exp(logs, 1)
 
-    logs = scores - axes.peak(scores, 1)
-    logs = jax.lax.fori_loop(0, iterations, round_, logs / epsilon)
+    logs = jax.lax.fori_loop(0, iterations, round_, scores / epsilon)
     return rows.softmax(logs, 1).p
