@@ -250,8 +250,55 @@ from jaxloss._losses.distillation import (
 )
 
 # Contrastive and metric learning
+from jaxloss._losses.contrastive import (
+    decoupled_contrastive_loss as decoupled_contrastive_loss,
+    n_pair_loss as n_pair_loss,
+    nt_xent_loss as nt_xent_loss,
+    supervised_contrastive_loss as supervised_contrastive_loss,
+)
+from jaxloss._losses.pairs import (
+    contrastive_loss as contrastive_loss,
+    cosine_embedding_loss as cosine_embedding_loss,
+    hinge_embedding_loss as hinge_embedding_loss,
+    margin_ranking_loss as margin_ranking_loss,
+)
+from jaxloss._losses.triplet import (
+    batch_hard_triplet_loss as batch_hard_triplet_loss,
+    semi_hard_triplet_loss as semi_hard_triplet_loss,
+    triplet_loss as triplet_loss,
+)
+from jaxloss._losses.pair_similarity import (
+    circle_loss as circle_loss,
+    multi_similarity_loss as multi_similarity_loss,
+)
+from jaxloss._losses.angular_margin import (
+    arcface_logits as arcface_logits,
+    cosface_logits as cosface_logits,
+)
+from jaxloss._losses.proxies import (
+    proxy_anchor_loss as proxy_anchor_loss,
+)
 
 # Self-supervision: views, prototypes, statistics
+from jaxloss._losses.views import (
+    negative_cosine_loss as negative_cosine_loss,
+)
+from jaxloss._losses.self_distillation import (
+    dino_loss as dino_loss,
+    ibot_loss as ibot_loss,
+)
+from jaxloss._losses.prototypes import (
+    swav_loss as swav_loss,
+)
+from jaxloss._losses.statistics import (
+    barlow_twins_loss as barlow_twins_loss,
+    koleo_loss as koleo_loss,
+    uniformity_loss as uniformity_loss,
+    vicreg_loss as vicreg_loss,
+)
+from jaxloss._losses.patches import (
+    masked_patch_loss as masked_patch_loss,
+)
 
 # Ranking: pairs and lists
 

@@ -24,6 +24,14 @@ class SpreadAxis(NamedTuple):
 RowAxis = int | SpreadAxis
 
 
+def mesh_axes(x: Array) -> frozenset[str]:
+    """The mesh axes over which `x` differs, inside a `jax.shard_map` that checks it."""
+    kind = jax.typeof(x)
+    # The attribute had another name in earlier releases of JAX.
+    manual = getattr(kind, "manual_axis_type", None)
+    return getattr(kind, "vma", frozenset()) if manual is None else manual.varying
+
+
 def index(axis: RowAxis) -> int:
     """Which axis of the array it is."""
     return axis.place if isinstance(axis, SpreadAxis) else axis

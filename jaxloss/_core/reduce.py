@@ -1,5 +1,6 @@
 """Masks, weights and reduction: the only place that divides by a count."""
 
+import jax
 import jax.numpy as jnp
 
 from jaxloss._core.numerics import weighted
@@ -13,6 +14,7 @@ def reduce(
     weights: Array | None = None,
     normalizer: Array | None = None,
     reduction: Reduction = "none",
+    axis_name: str | None = None,
 ) -> Array:
     """Σwℓ, Σwℓ / Σw or the weighted losses themselves, over the examples kept.
 
@@ -25,6 +27,8 @@ def reduce(
       normalizer: a factor of the loss that counts in the denominator too, such as the
         class weight of the label; `loss` holds it already.
       reduction: `"none"`, `"sum"` or `"mean"`. With nothing to count the mean is 0.
+      axis_name: inside `jax.shard_map`, the mesh axis over which the losses are spread:
+        sums and counts are those of all its devices.
     """
     if where is not None:
         loss = jnp.where(where, loss, 0)
@@ -34,7 +38,7 @@ def reduce(
         loss = weighted(loss, weights)
     if reduction == "none":
         return loss
-    total = jnp.sum(loss)
+    total = _everywhere(jnp.sum(loss), axis_name)
     if reduction == "sum":
         return total
     if normalizer is None:
@@ -43,7 +47,11 @@ def reduce(
         normalizer = jnp.where(where, normalizer, 0)
     if weights is not None:
         normalizer = normalizer * weights
-    return divided(total, jnp.sum(normalizer))
+    return divided(total, _everywhere(jnp.sum(normalizer), axis_name))
+
+
+def _everywhere(here: Array, axis_name: str | None) -> Array:
+    return here if axis_name is None else jax.lax.psum(here, axis_name)
 
 
 def divided(total: Array, count: Array) -> Array:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from jaxloss._core.axes import mesh_axes
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 
 
@@ -212,6 +213,27 @@ class Check:
                 "Name each axis once.",
             )
         return axes
+
+    def axis_name(self, name: str) -> None:
+        """A mesh axis of a surrounding `jax.shard_map` that knows what differs."""
+        self.static(axis_name=name)
+        try:
+            index = jax.lax.axis_index(name)
+        except NameError:
+            raise self.value_error(
+                "axis_name",
+                "a mesh axis of the surrounding jax.shard_map",
+                repr(name),
+                "Call the loss inside jax.shard_map(..., mesh=...) with that axis, or "
+                "leave it out: under jax.jit sharded arrays need no name.",
+            ) from None
+        if name not in mesh_axes(index):
+            raise NotImplementedError(
+                f"jaxloss.{self.function}: `axis_name` needs a surrounding "
+                "jax.shard_map(..., check_vma=True): without it, JAX does not know "
+                "which values are the same on all devices, and gradients would be "
+                "counted once for each."
+            )
 
     # ------------------------------------------------------------------ options
 

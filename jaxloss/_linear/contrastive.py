@@ -16,7 +16,7 @@ from jaxloss._core.numerics import in_base, softplus
 from jaxloss._core.reduce import divided
 from jaxloss._core.types import Array, Implementation, Input, Number, Reduction
 from jaxloss._core.validate import Check
-from jaxloss._linear.head import Settings, check_axis_name, compute, head
+from jaxloss._linear.head import Settings, compute, head
 from jaxloss._linear.product import accumulator
 from jaxloss._linear.tracing import Tree
 
@@ -311,7 +311,7 @@ class _Pairs:
         check = self.check
         check.reduction(self.reduction)
         if self.axis_name is not None:
-            check_axis_name(check, self.axis_name)
+            check.axis_name(self.axis_name)
         keep, _ = check.where(where, loss=x.shape[:1])
         like = jax.ShapeDtypeStruct(x.shape[:1], accumulator(x.dtype))
         share = check.weights(self.given_weights, like)

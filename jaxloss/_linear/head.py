@@ -14,7 +14,7 @@ from jaxloss._core.validate import Check
 from jaxloss._linear import plan
 from jaxloss._linear.engine import Backward, Engine, Inputs
 from jaxloss._linear.product import factors
-from jaxloss._linear.tracing import Tree, all_mesh_axes, mesh_axes
+from jaxloss._linear.tracing import Tree, all_mesh_axes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,27 +175,7 @@ def _check_settings(check: Check, settings: Settings) -> None:
             'or pass "xla", which runs everywhere.'
         )
     if settings.axis_name is not None:
-        check_axis_name(check, settings.axis_name)
-
-
-def check_axis_name(check: Check, name: str) -> None:
-    try:
-        index = jax.lax.axis_index(name)
-    except NameError:
-        raise check.value_error(
-            "axis_name",
-            "a mesh axis of the surrounding jax.shard_map",
-            repr(name),
-            "Call the loss inside jax.shard_map(..., mesh=...) with that axis, or "
-            "leave it out: under jax.jit sharded arrays need no name.",
-        ) from None
-    if name not in mesh_axes(index):
-        raise NotImplementedError(
-            f"jaxloss.{check.function}: `axis_name` needs a surrounding "
-            "jax.shard_map(..., check_vma=True): without it, JAX does not know which "
-            "values are the same on all devices, and gradients would be counted once "
-            "for each."
-        )
+        check.axis_name(settings.axis_name)
 
 
 def _check_tokens(check: Check, x: Head, tokens: Tree) -> None:

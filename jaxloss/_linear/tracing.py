@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from jaxloss._core.axes import mesh_axes
 from jaxloss._core.types import Array
 
 Tree = Any
@@ -71,14 +72,6 @@ def whole(function: Callable) -> Callable:
     whole = jax.custom_jvp(function)
     whole.defjvp(functools.partial(jvp, function), symbolic_zeros=True)
     return whole
-
-
-def mesh_axes(x: Array) -> frozenset[str]:
-    """The mesh axes over which `x` differs, inside a `jax.shard_map` that checks it."""
-    kind = jax.typeof(x)
-    # The attribute had another name in earlier releases of JAX.
-    manual = getattr(kind, "manual_axis_type", None)
-    return getattr(kind, "vma", frozenset()) if manual is None else manual.varying
 
 
 def all_mesh_axes(tree: Tree) -> frozenset[str]:
