@@ -103,6 +103,26 @@ from jaxloss._losses.self_supervised import (
 # Self-supervision: views, prototypes, statistics
 
 # Ranking: pairs and lists
+from jaxloss._losses.lambda_weights import (
+    dcg_lambda_weights as dcg_lambda_weights,
+    label_difference_lambda_weights as label_difference_lambda_weights,
+)
+from jaxloss._losses.plackett_luce import (
+    bayesian_personalized_ranking_loss as bayesian_personalized_ranking_loss,
+    listmle_loss as listmle_loss,
+    plackett_luce_nll as plackett_luce_nll,
+)
+from jaxloss._losses.ranking_lists import (
+    approx_ndcg_loss as approx_ndcg_loss,
+    listnet_loss as listnet_loss,
+    unique_softmax_loss as unique_softmax_loss,
+)
+from jaxloss._losses.ranking_pairs import (
+    pairwise_hinge_loss as pairwise_hinge_loss,
+    pairwise_logistic_loss as pairwise_logistic_loss,
+    pairwise_mse_loss as pairwise_mse_loss,
+    pairwise_soft_zero_one_loss as pairwise_soft_zero_one_loss,
+)
 
 # Segmentation: overlaps, boxes, images
 
