@@ -125,6 +125,26 @@ from jaxloss._losses.ranking_pairs import (
 )
 
 # Segmentation: overlaps, boxes, images
+from jaxloss._losses.boxes import (
+    iou_loss as iou_loss,
+)
+from jaxloss._losses.dice import (
+    dice_cross_entropy_loss as dice_cross_entropy_loss,
+    dice_loss_with_integer_labels as dice_loss_with_integer_labels,
+    generalized_dice_loss as generalized_dice_loss,
+)
+from jaxloss._losses.images import (
+    ssim_loss as ssim_loss,
+)
+from jaxloss._losses.lovasz import (
+    lovasz_hinge_loss as lovasz_hinge_loss,
+    lovasz_softmax_loss as lovasz_softmax_loss,
+)
+from jaxloss._losses.overlap import (
+    focal_tversky_loss as focal_tversky_loss,
+    jaccard_loss as jaccard_loss,
+    tversky_loss as tversky_loss,
+)
 
 # Sequences: transducers, chains, warping
 

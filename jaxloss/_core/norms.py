@@ -54,11 +54,11 @@ def lengths(*arrays: Array, axis: int) -> list[Length]:
 def _length(x: Array, axis: int) -> Length:
     magnitude = jnp.abs(jax.lax.stop_gradient(x))
     peak = jnp.max(magnitude, axis=axis, keepdims=True, initial=0)
-    factor = 1 / _power_of_two(peak)
+    factor = 1 / power_of_two(peak)
     return Length(_root(jnp.sum(jnp.square(x * factor), axis, keepdims=True)), factor)
 
 
-def _power_of_two(peak: Array) -> Array:
+def power_of_two(peak: Array) -> Array:
     """The one next to the number, within a range that leaves room for squares."""
     info = jnp.finfo(peak.dtype)
     limit = 2.0 ** (info.maxexp - info.nmant - 4)
