@@ -147,6 +147,15 @@ from jaxloss._losses.overlap import (
 )
 
 # Sequences: transducers, chains, warping
+from jaxloss._losses.chain import (
+    crf_nll as crf_nll,
+)
+from jaxloss._losses.transducer import (
+    rnnt_loss as rnnt_loss,
+)
+from jaxloss._losses.warping import (
+    soft_dtw as soft_dtw,
+)
 
 # Preferences
 

@@ -113,7 +113,10 @@ def steps(errors, inside):
 
 def lovasz_hinge(x, y):
     errors = 1 - x * (2 * y - 1)
-    return sum(max(mp.mpf(0), e) * s for e, s in zip(errors, steps(errors, y == 1)))
+    return sum(
+        max(mp.mpf(0), e) * s
+        for e, s in zip(errors, steps(errors, y == 1), strict=True)
+    )
 
 
 def binary_pixels(rng, scale):
