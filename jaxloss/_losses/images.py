@@ -1,7 +1,5 @@
 """Losses of images as images: structural similarity."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +17,7 @@ def ssim_loss(
     *,
     max_value: Number = 1.0,
     window: int = 11,
-    sigma: float = 1.5,
+    sigma: Number = 1.5,
     k1: Number = 0.01,
     k2: Number = 0.03,
     where: Input | None = None,
@@ -43,7 +41,7 @@ def ssim_loss(
       max_value: :math:`L` above 0, the range of the values: 1, or 255. A number or an
         array that fits the losses.
       window: the side of the window in pixels, odd. Static.
-      sigma: the standard deviation of the window in pixels, above 0. Static.
+      sigma: the standard deviation of the window in pixels, above 0.
       k1: :math:`k_1`, above 0.
       k2: :math:`k_2`, above 0.
       where: mask of the losses' shape (images kept). Axes may be 1.
@@ -84,17 +82,13 @@ def ssim_loss(
     """
     check = Check("ssim_loss")
     check.reduction(reduction)
-    check.static(window=window, sigma=sigma)
+    check.static(window=window)
     x = check.floating("predictions", predictions)
     if isinstance(window, bool) or not (
         isinstance(window, int) and window > 0 and window % 2
     ):
         raise check.value_error(
             "window", "an odd number of pixels", repr(window), "Pass for instance 11."
-        )
-    if not (isinstance(sigma, int | float) and 0 < sigma < math.inf):
-        raise check.value_error(
-            "sigma", "a number above 0", repr(sigma), "Pass for instance 1.5."
         )
     if x.ndim < 3 or min(x.shape[-3:-1]) < window or not x.shape[-1]:
         raise check.value_error(
@@ -115,7 +109,8 @@ def ssim_loss(
         spread(check.parameter(name, value, like, low=0, open_low=True), 3)
         for name, value in (("max_value", max_value), ("k1", k1), ("k2", k2))
     )
-    taps = _gaussian(window, sigma)
+    one = jax.ShapeDtypeStruct((), x.dtype)
+    taps = _gaussian(window, check.parameter("sigma", sigma, one, low=0, open_low=True))
     # The difference first: its mean and variance are exact where the images agree.
     mean_x, var_x = _moments(x, taps)
     mean_y, var_y = _moments(y, taps)
@@ -129,28 +124,32 @@ def ssim_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-def _gaussian(window: int, sigma: float) -> np.ndarray:
+def _gaussian(window: int, sigma: Array) -> list[Array]:
     """The weights of a row of the window."""
     place = np.arange(window) - window // 2
-    taps = np.exp(-0.5 * np.square(place / sigma))
-    return taps / taps.sum()
+    taps = jnp.exp(-jnp.square(jnp.asarray(place, sigma.dtype) / sigma) / 2)
+    return list(taps / jnp.sum(taps))
 
 
-def _moments(x: Array, taps: np.ndarray) -> tuple[Array, Array]:
+def _moments(x: Array, taps: list[Array]) -> tuple[Array, Array]:
     """Mean and variance of every window: of its rows, then of the rows' means."""
-    mean, within = _moments_along(x, taps, x.ndim - 2)
+    # Relative to the image's mean, by which nothing is lost: a mean of numbers far
+    # from 0 would be as coarse as they are, and that of the rows' differences with it.
+    centre = jax.lax.stop_gradient(jnp.mean(x, axis=(-3, -2), keepdims=True))
+    mean, within = _moments_along(x - centre, taps, x.ndim - 2)
     whole, between = _moments_along(mean, taps, x.ndim - 3)
-    return whole, _average(_shifts(within, taps, x.ndim - 3), taps) + between
+    variance = _average(_shifts(within, taps, x.ndim - 3), taps) + between
+    return centre + whole, variance
 
 
-def _moments_along(x: Array, taps: np.ndarray, axis: int) -> tuple[Array, Array]:
+def _moments_along(x: Array, taps: list[Array], axis: int) -> tuple[Array, Array]:
     """Mean and variance of every stretch of an axis."""
     shifts = _shifts(x, taps, axis)
     mean = _average(shifts, taps)
     return mean, _average([jnp.square(each - mean) for each in shifts], taps)
 
 
-def _shifts(x: Array, taps: np.ndarray, axis: int) -> list[Array]:
+def _shifts(x: Array, taps: list[Array], axis: int) -> list[Array]:
     """What each place of the window sees."""
     size = x.shape[axis] - len(taps) + 1
     return [
@@ -159,8 +158,8 @@ def _shifts(x: Array, taps: np.ndarray, axis: int) -> list[Array]:
     ]
 
 
-def _average(shifts: list[Array], taps: np.ndarray) -> Array:
+def _average(shifts: list[Array], taps: list[Array]) -> Array:
     total = jnp.zeros_like(shifts[0])
-    for tap, each in zip(taps.tolist(), shifts, strict=True):
+    for tap, each in zip(taps, shifts, strict=True):
         total += tap * each
     return total

@@ -162,6 +162,7 @@ def lovasz_softmax_loss(
     valid = (x.targets == 0) | (x.targets == 1)
     inside = x.targets == 1
     errors = jnp.where(valid, jnp.where(inside, rest, p), jnp.nan)
+    complements = jnp.where(inside, p, rest)
     # The pixels behind the classes, as one axis.
     last = tuple(range(errors.ndim - len(x.axes), errors.ndim))
     shape = (*x.like.shape, errors.shape[-1], -1)
@@ -175,7 +176,7 @@ def lovasz_softmax_loss(
     if x.pixels is not None:
         kept = by_class(jnp.broadcast_to(x.pixels[..., None], errors.shape))
     inside = by_class(inside)
-    losses = _extension(by_class(errors), inside, kept)
+    losses = _extension(by_class(errors), inside, kept, by_class(complements))
     if classes == "all":
         loss = jnp.mean(losses, axis=-1)
     else:
@@ -186,20 +187,31 @@ def lovasz_softmax_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-def _extension(errors: Array, inside: Array, kept: Array | None) -> Array:
+def _extension(
+    errors: Array,
+    inside: Array,
+    kept: Array | None,
+    complements: Array | None = None,
+) -> Array:
     """Σ of the positive errors, in decreasing order, times the steps of the Jaccard
     loss: the last axis.
 
     With I pixels of the class still right, and U in the union with what is predicted
     in its place, a pixel of the class takes 1 from I, and 1 / U is lost; another one
     adds 1 to U, and I / (U - 1) - I / U is lost; all of it, if nothing was there.
+
+    Errors that are all but 1 differ in what they lack of it, the complements, if those
+    are given.
     """
     if kept is None:
         kept = jnp.ones(errors.shape, bool)
     inside = inside & kept
     errors = jnp.where(kept, errors, 0)
-    key = jnp.where(kept, -jax.lax.stop_gradient(errors), jnp.inf)
-    order = jnp.argsort(key, axis=-1, stable=True)
+    keys = [jnp.where(kept, -jax.lax.stop_gradient(errors), jnp.inf)]
+    if complements is not None:
+        keys.append(jax.lax.stop_gradient(complements))
+    index = jax.lax.broadcasted_iota(jnp.int32, errors.shape, errors.ndim - 1)
+    *_, order = jax.lax.sort((*keys, index), num_keys=len(keys) + 1)
     errors, inside, kept = (
         jnp.take_along_axis(a, order, axis=-1) for a in (errors, inside, kept)
     )

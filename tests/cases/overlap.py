@@ -29,6 +29,25 @@ def eye(y):
     return np.array([[mp.mpf(int(c) == k) for k in range(CLASSES)] for c in y])
 
 
+def terms(slope):
+    """A component is a difference of slopes times p: two roundings of its terms."""
+
+    def floor(x, t):
+        with mp.workdps(60):
+            p = softmax_rows(x)
+            largest = abs(slope(p, t)).max(axis=-1)
+            nearer = np.minimum(p, 1 - p).max(axis=-1)
+            return 2.4e-7 * float((largest * nearer).max())
+
+    return floor
+
+
+def whole_masks(rng, scale):
+    """The same as integers, which rounding does not move beyond 1."""
+    x, t = masks(rng, scale)
+    return x, t.astype(np.int32)
+
+
 def mean(weights=(1,) * CLASSES, power=1, **options):
     """The mean over the classes of a power of their losses."""
     weights = exact_weights(weights) / CLASSES
@@ -37,15 +56,18 @@ def mean(weights=(1,) * CLASSES, power=1, **options):
     def formula(x, t):
         return (weights * dice(softmax_rows(x), t, **options) ** power).sum()
 
+    def slope(p, t):
+        outer = weights * power * dice(p, t, **options) ** (power - 1)
+        return outer * dice_slope(p, t, **options)
+
     def gradient(x, t):
         p = softmax_rows(x)
-        outer = weights * power * dice(p, t, **options) ** (power - 1)
-        return through_softmax(p, outer * dice_slope(p, t, **options))
+        return through_softmax(p, slope(p, t))
 
     return {
         "formula": formula,
         "gradient": gradient,
-        "floor": rounding(gradient),
+        "floor": terms(slope),
         "event": (2, 2),
     }
 
@@ -184,7 +206,7 @@ CASES = [
     Case(
         name="focal_tversky_loss",
         options=AXIS,
-        inputs=masks,
+        inputs=whole_masks,
         **mean(power=mp.mpf(0.75), **FOCAL),
     ),
     Case(name="jaccard_loss", options=AXIS, inputs=masks, **mean(alpha=1, beta=1)),
