@@ -49,12 +49,12 @@ def test_segments_are_lists_of_their_own(loss, lists):
     scores, labels = lists
     # One of them far from the other, whose differences must not suffer.
     segments = jnp.array([7, -1, 7, 7, -1, 0])
-    scores = scores + 1e5 * (segments == 7)
+    wide = jnp.broadcast_to(segments, scores.shape)
+    scores = jnp.where(wide == 7, scores + 1e5, scores)
 
     def total(s, y, **more):
         return jnp.sum(loss(s, y, **more))
 
-    wide = jnp.broadcast_to(segments, scores.shape)
     value, gradient = jax.value_and_grad(total)(scores, labels, segments=wide)
     expected = 0.0
     for k in (7, -1, 0):

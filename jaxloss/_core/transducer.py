@@ -73,10 +73,10 @@ class _Edges(NamedTuple):
     def next(self) -> Array:
         """The label that comes next, -1 where there is none: [batch, labels + 1]."""
         labels = jnp.pad(self.lattice.labels, [(0, 0), (0, 1)], constant_values=-1)
-        return jnp.where(self.index < self.lattice.length, labels, -1)
+        return jnp.where(self.written < self.lattice.length, labels, -1)
 
     @property
-    def index(self) -> Array:
+    def written(self) -> Array:
         """The number of labels written, u: [batch, labels + 1]."""
         batch, labels = self.lattice.labels.shape
         return jax.lax.broadcasted_iota(jnp.int32, (batch, labels + 1), 1)
@@ -84,12 +84,12 @@ class _Edges(NamedTuple):
     @property
     def start(self) -> Array:
         """Before the first frame: [batch, labels + 1]."""
-        return (self.index == 0).astype(self.logits.dtype)
+        return (self.written == 0).astype(self.logits.dtype)
 
     def is_end(self, diagonal: Array) -> Array:
         """Where all frames are read and all labels written: [batch, labels + 1]."""
         last = self.lattice.frames + self.lattice.length
-        return (self.index == self.lattice.length) & (last == diagonal)
+        return (self.written == self.lattice.length) & (last == diagonal)
 
 
 def _edges(blank_id: int, logits: Array, lattice: Lattice) -> _Edges:
@@ -192,8 +192,8 @@ def _lost(edges: _Edges) -> Array:
     t = jax.lax.broadcasted_iota(jnp.int32, others.shape, 1)
     out = _diagonals(jnp.where(t < frames[..., None], others, 0), 0.0)
     # All frames are read, and labels are missing: lost, all of it.
-    read = edges.diagonals[:, None, None] - edges.index[None]
-    missing = edges.index < edges.lattice.length
+    read = edges.diagonals[:, None, None] - edges.written[None]
+    missing = edges.written < edges.lattice.length
     out = jnp.where((read == frames[None]) & missing[None], 1, out)
 
     def step(carry, diagonal):

@@ -94,5 +94,8 @@ CASES = [
         argument=2,
         vmapped=True,
         scales=("unit", "saturated"),
+        # What one step adds to a transition's probability another one takes: the
+        # largest share of the labels' own that other sequences have.
+        floor=lambda *example: 2.4e-7 * float(1 - mp.exp(-of_transitions(*example))),
     ),
 ]
