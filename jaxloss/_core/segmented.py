@@ -77,7 +77,8 @@ def images(
         y = check.labels("labels", labels)
         check.shape("labels", y, pixels)
         y = y.astype(jnp.int64 if y.dtype.itemsize == 8 else jnp.int32)
-    keep, there = check.where(where, loss=lead, output=pixels, output_name="labels")
+    of = "labels" if y is not None else "logits"
+    keep, there = check.where(where, loss=lead, output=pixels, output_name=of)
     if keep is not None:
         there = jnp.broadcast_to(jnp.expand_dims(keep, axes), pixels)
     if y is not None and ignore_index is not None:

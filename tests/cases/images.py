@@ -39,8 +39,9 @@ def dissimilarity(x, y):
 
 def floor(x, y):
     """A pixel's gradient is the sum of what it does to the windows that it is in."""
-    case, examples = CASES[0], [x, y]
-    return 1e-6 * float(max(abs(v) for v in oracle.gradient(case, examples).ravel()))
+    with mp.workdps(oracle.DIGITS):
+        gradient = oracle.gradient(CASES[0], [x, y])
+    return 5e-7 * float(max(abs(v) for v in gradient.ravel()))
 
 
 CASES = [
