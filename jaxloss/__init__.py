@@ -301,10 +301,59 @@ from jaxloss._losses.patches import (
 )
 
 # Ranking: pairs and lists
+from jaxloss._losses.lambda_weights import (
+    dcg_lambda_weights as dcg_lambda_weights,
+    label_difference_lambda_weights as label_difference_lambda_weights,
+)
+from jaxloss._losses.plackett_luce import (
+    bayesian_personalized_ranking_loss as bayesian_personalized_ranking_loss,
+    listmle_loss as listmle_loss,
+    plackett_luce_nll as plackett_luce_nll,
+)
+from jaxloss._losses.ranking_lists import (
+    approx_ndcg_loss as approx_ndcg_loss,
+    listnet_loss as listnet_loss,
+    unique_softmax_loss as unique_softmax_loss,
+)
+from jaxloss._losses.ranking_pairs import (
+    pairwise_hinge_loss as pairwise_hinge_loss,
+    pairwise_logistic_loss as pairwise_logistic_loss,
+    pairwise_mse_loss as pairwise_mse_loss,
+    pairwise_soft_zero_one_loss as pairwise_soft_zero_one_loss,
+)
 
 # Segmentation: overlaps, boxes, images
+from jaxloss._losses.boxes import (
+    iou_loss as iou_loss,
+)
+from jaxloss._losses.dice import (
+    dice_cross_entropy_loss as dice_cross_entropy_loss,
+    dice_loss_with_integer_labels as dice_loss_with_integer_labels,
+    generalized_dice_loss as generalized_dice_loss,
+)
+from jaxloss._losses.images import (
+    ssim_loss as ssim_loss,
+)
+from jaxloss._losses.lovasz import (
+    lovasz_hinge_loss as lovasz_hinge_loss,
+    lovasz_softmax_loss as lovasz_softmax_loss,
+)
+from jaxloss._losses.overlap import (
+    focal_tversky_loss as focal_tversky_loss,
+    jaccard_loss as jaccard_loss,
+    tversky_loss as tversky_loss,
+)
 
 # Sequences: transducers, chains, warping
+from jaxloss._losses.chain import (
+    crf_nll as crf_nll,
+)
+from jaxloss._losses.transducer import (
+    rnnt_loss as rnnt_loss,
+)
+from jaxloss._losses.warping import (
+    soft_dtw as soft_dtw,
+)
 
 # Preferences
 

@@ -296,16 +296,16 @@ def _loss_and_shares(frames: _Frames) -> tuple[Array, Array]:
     end, parts = _read(
         frames,
         lambda before, entering, after: (
-            _parts(before.blank, before.label),
-            _parts(before.label, entering),
+            scaled.division(before.blank, before.label),
+            scaled.division(before.label, entering),
         ),
     )
 
     def step(after: States, frame: tuple[Array, Array, Array]):
         skipped, either, label = frame
         share = after.label.at[:, :1].set(jnp.sum(after.blank, axis=1, keepdims=True))
-        of_blank, of_label = _both(either)
-        of_held, of_entering = _both(label)
+        of_blank, of_label = scaled.parts(either)
+        of_held, of_entering = scaled.parts(label)
         left = _onwards(after.label * of_entering, 0.0, -1)
         from_either = after.blank + jnp.where(repeats, 0, left)
         before = States(
@@ -314,24 +314,7 @@ def _loss_and_shares(frames: _Frames) -> tuple[Array, Array]:
         )
         return _select(skipped, after, before), share
 
-    through = States(*_both(_parts(*frames.at_end(end))))
+    through = States(*scaled.parts(scaled.division(*frames.at_end(end))))
     through = jax.tree.map(lambda part: jnp.where(frames.complete, part, 0), through)
     _, shares = jax.lax.scan(step, through, (frames.skipped, *parts), reverse=True)
     return _loss(frames, end), shares
-
-
-def _parts(a: Scaled, b: Scaled) -> Array:
-    """How a + b divides, in one number: the smaller part, negative if it is b's.
-
-    So neither part is known only as the difference of the other from 1.
-    """
-    whole = scaled.add(a, b)
-    of_a, of_b = scaled.ratio(a, whole), scaled.ratio(b, whole)
-    return jnp.where(of_a < of_b, of_a, -of_b)
-
-
-def _both(parts: Array) -> tuple[Array, Array]:
-    """The parts of a and b."""
-    smaller = jnp.abs(parts)
-    of_b = jnp.signbit(parts)
-    return jnp.where(of_b, 1 - smaller, smaller), jnp.where(of_b, smaller, 1 - smaller)

@@ -120,3 +120,22 @@ def reduced(
         normalizer=normalizer,
         reduction=reduction,
     )
+
+
+def check_blank(check: Check, blank_id: int, classes: int) -> None:
+    """The blank is one of the classes, known beforehand."""
+    check.static(blank_id=blank_id)
+    if not isinstance(blank_id, int) or isinstance(blank_id, bool):
+        raise check.type_error(
+            "blank_id",
+            "the index of a class, a Python integer",
+            repr(blank_id),
+            "Pass for instance blank_id=0.",
+        )
+    if not 0 <= blank_id < classes:
+        raise check.value_error(
+            "blank_id",
+            f"a class of `logits`, in [0, {classes})",
+            repr(blank_id),
+            "Indices do not wrap: the last class is logits.shape[-1] - 1.",
+        )

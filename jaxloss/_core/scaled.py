@@ -77,6 +77,23 @@ def log(a: Scaled) -> Array:
     return jnp.where(nothing, -jnp.inf, logarithm)
 
 
+def division(a: Scaled, b: Scaled) -> Array:
+    """How a + b divides, in one number: the smaller part, negative if it is b's.
+
+    So neither part is known only as the difference of the other from 1.
+    """
+    whole = add(a, b)
+    of_a, of_b = ratio(a, whole), ratio(b, whole)
+    return jnp.where(of_a < of_b, of_a, -of_b)
+
+
+def parts(division: Array) -> tuple[Array, Array]:
+    """The parts of a and b."""
+    smaller = jnp.abs(division)
+    of_b = jnp.signbit(division)
+    return jnp.where(of_b, 1 - smaller, smaller), jnp.where(of_b, smaller, 1 - smaller)
+
+
 # ------------------------------------------------------------------ bits
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import alignments, scaled
+from jaxloss._core.labels import check_blank
 from jaxloss._core.numerics import in_base
 from jaxloss._core.reduce import reduce
 from jaxloss._core.scaled import Scaled
@@ -243,7 +244,7 @@ def _spelling(
     check.shape("logit_paddings", skipped, (batch, frames))
     missing = check.real("label_paddings", label_paddings).astype(bool)
     check.shape("label_paddings", missing, y.shape)
-    _check_blank(check, blank_id, classes)
+    check_blank(check, blank_id, classes)
     # A narrow or unsigned type may not hold the number of classes.
     y = y.astype(jnp.int64 if y.dtype.itemsize == 8 else jnp.int32)
     keep, _ = check.where(where, loss=(batch,))
@@ -267,24 +268,6 @@ def _spelling(
         valid=jnp.where(jnp.all(valid, axis=1), 1, jnp.nan).astype(x.dtype),
         keep=keep,
     )
-
-
-def _check_blank(check: Check, blank_id: int, classes: int) -> None:
-    check.static(blank_id=blank_id)
-    if not isinstance(blank_id, int) or isinstance(blank_id, bool):
-        raise check.type_error(
-            "blank_id",
-            "the index of a class, a Python integer",
-            repr(blank_id),
-            "Pass for instance blank_id=0.",
-        )
-    if not 0 <= blank_id < classes:
-        raise check.value_error(
-            "blank_id",
-            f"a class of `logits`, in [0, {classes})",
-            repr(blank_id),
-            "Indices do not wrap: the last class is logits.shape[-1] - 1.",
-        )
 
 
 def _loss(

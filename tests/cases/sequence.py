@@ -146,12 +146,12 @@ def floor(x, frames, labels, missing):
     return 2.4e-7 * max(float(min(1 - max(row), 0.5)) * 2 for row in p)
 
 
-def examples_too(loss):
+def examples_too(loss, axes=2):
     """The loss of a batch, or of one example without its axis, which laws map over."""
 
     @functools.wraps(loss)
     def call(logits, *arrays, **options):
-        if np.ndim(logits) != 2:
+        if np.ndim(logits) != axes:
             return loss(logits, *arrays, **options)
         return loss(logits[None], *(a[None] for a in arrays), **options)[0]
 
