@@ -109,6 +109,22 @@ from jaxloss._losses.self_supervised import (
 # Sequences: transducers, chains, warping
 
 # Preferences
+from jaxloss._losses.preference import (
+    dpo_loss as dpo_loss,
+    preference_rewards as preference_rewards,
+)
+from jaxloss._losses.preference_reference_free import (
+    cpo_loss as cpo_loss,
+    orpo_loss as orpo_loss,
+    simpo_loss as simpo_loss,
+)
+from jaxloss._losses.preference_unpaired import (
+    kto_loss as kto_loss,
+    kto_reference_point as kto_reference_point,
+)
+from jaxloss._losses.reward_model import (
+    reward_model_loss as reward_model_loss,
+)
 
 # Policies
 
