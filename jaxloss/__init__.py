@@ -127,6 +127,22 @@ from jaxloss._losses.reward_model import (
 )
 
 # Policies
+from jaxloss._losses.policy import (
+    cispo_loss as cispo_loss,
+    ppo_loss as ppo_loss,
+    value_clip_loss as value_clip_loss,
+)
+from jaxloss._losses.policy_divergence import (
+    kl_estimate as kl_estimate,
+    sequence_log_ratio as sequence_log_ratio,
+)
+from jaxloss._losses.policy_group import (
+    aggregate_tokens as aggregate_tokens,
+    grpo_loss as grpo_loss,
+)
+from jaxloss._losses.sequence_log_probs import (
+    sequence_log_probs as sequence_log_probs,
+)
 
 # Generative and auxiliary
 

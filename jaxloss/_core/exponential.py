@@ -47,33 +47,3 @@ def exp_excess(x: Array) -> Array:
 def _(primals, tangents):
     (x,), (dx,) = primals, tangents
     return exp_excess(x), expm1(x) * dx
-
-
-@jax.custom_jvp
-def log_odds_ratio(log_p: Array, log_q: Array) -> Array:
-    """The log-odds of p less those of q, from their logarithms; NaN for p or q > 1."""
-    # (log p - log q) - log((1 - p) / (1 - q)), of which neither 1 - p is a difference
-    # of floats, nor the ratio one of logarithms: those of p and q close to 1 are large.
-    ratio = (log_p - log_q) + jnp.log(jnp.expm1(log_q) / jnp.expm1(log_p))
-    return jnp.where((log_p <= 0) & (log_q <= 0), ratio, jnp.nan)
-
-
-@log_odds_ratio.defjvp
-def _(primals, tangents):
-    # d log(p / (1 - p)) / d log p = 1 + p / (1 - p) = 1 / (1 - p).
-    (log_p, log_q), (dlog_p, dlog_q) = primals, tangents
-    slope = _inverse_complement(log_p) * dlog_p - _inverse_complement(log_q) * dlog_q
-    return log_odds_ratio(log_p, log_q), slope
-
-
-@jax.custom_jvp
-def _inverse_complement(log_p: Array) -> Array:
-    """1 / (1 - p)."""
-    return -1 / jnp.expm1(log_p)
-
-
-@_inverse_complement.defjvp
-def _(primals, tangents):
-    (log_p,), (dlog_p,) = primals, tangents
-    inverse = _inverse_complement(log_p)
-    return inverse, jnp.exp(log_p) * inverse**2 * dlog_p

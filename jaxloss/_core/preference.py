@@ -7,11 +7,18 @@ the rejected one's. A sigmoid of either is taken from the side on which it is sm
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from jaxloss._core import logit_divergence
 from jaxloss._core.exact import add4
-from jaxloss._core.numerics import logistic_loss, positive_part, sigmoid, softplus
+from jaxloss._core.numerics import (
+    logistic_loss,
+    positive_part,
+    sigmoid,
+    softplus,
+    weighted,
+)
 from jaxloss._core.types import Array
 
 
@@ -87,14 +94,37 @@ def _hinge(r: Pair, s: Settings) -> Array:
 
 
 def _exo(r: Pair, s: Settings) -> Array:
-    # KL of the coin σ(d) from the coin 1 - ε, whose log-odds are log(1 - ε) - log ε.
-    d = s.beta * r.margin
     if s.smoothing is None:
         raise AssertionError("its range leaves out 0")
-    odds = jnp.log1p(-s.smoothing) - jnp.log(s.smoothing)
-    odds = jnp.broadcast_to(odds, d.shape)
-    model, target = (jnp.stack([x, jnp.zeros_like(x)], axis=-1) for x in (d, odds))
-    return logit_divergence.kl(model, target, -1)[..., 0]
+    d = s.beta * r.margin
+    return _coin_kl(d, jnp.broadcast_to(s.smoothing, d.shape))
+
+
+@jax.custom_jvp
+def _coin_kl(d: Array, smoothing: Array) -> Array:
+    """KL of the coin σ(d) from the coin 1 - ε."""
+    rare, sure = -jnp.log(smoothing), -jnp.log1p(-smoothing)
+    odds = rare - sure
+    # Near each other, as of two softmaxes, where nothing cancels.
+    near = jnp.abs(d - odds) < 1
+    model, target = (
+        jnp.stack([x, jnp.zeros_like(x)], axis=-1)
+        for x in (jnp.where(near, d, 0), jnp.where(near, odds, 0))
+    )
+    close = logit_divergence.kl(model, target, -1)[..., 0]
+    won = sigmoid(d) * (sure - softplus(-d))
+    lost = weighted(rare - softplus(d), sigmoid(-d))
+    return jnp.where(near, close, won + lost)
+
+
+@_coin_kl.defjvp
+def _(primals, tangents):
+    # ∂/∂d = σ(d) σ(-d) (d - log (1 - ε) / ε), ∂/∂ε = σ(d) / (1 - ε) - σ(-d) / ε.
+    (d, smoothing), (dd, dsmoothing) = primals, tangents
+    odds = jnp.log1p(-smoothing) - jnp.log(smoothing)
+    by_d = weighted(d - odds, sigmoid(d) * sigmoid(-d))
+    by_smoothing = sigmoid(d) / (1 - smoothing) - sigmoid(-d) / smoothing
+    return _coin_kl(d, smoothing), by_d * dd + by_smoothing * dsmoothing
 
 
 def _nca(r: Pair, s: Settings) -> Array:

@@ -1,8 +1,8 @@
 """Preferences between two answers, without a reference policy."""
 
 from jaxloss._core import inputs
-from jaxloss._core.exponential import log_odds_ratio
 from jaxloss._core.numerics import softplus
+from jaxloss._core.odds import odds_ratio_loss
 from jaxloss._core.parameters import kept_parameter
 from jaxloss._core.preference import smoothed_logistic
 from jaxloss._core.reduce import reduce
@@ -239,7 +239,7 @@ def orpo_loss(
         rejected_average_log_probs=rejected_average_log_probs,
     )
     weight = kept_parameter(check, "beta", beta, chosen, keep, low=0)
-    loss = nll + weight * softplus(log_odds_ratio(rejected, chosen))
+    loss = nll + weight * odds_ratio_loss(chosen, rejected)
     weights = check.weights(weights, loss)
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
