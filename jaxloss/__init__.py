@@ -145,6 +145,27 @@ from jaxloss._losses.sequence_log_probs import (
 )
 
 # Generative and auxiliary
+from jaxloss._losses.adversarial import (
+    gan_discriminator_loss as gan_discriminator_loss,
+    gan_generator_loss as gan_generator_loss,
+)
+from jaxloss._losses.diffusion import (
+    edm_weights as edm_weights,
+    flow_matching_loss as flow_matching_loss,
+    min_snr_weights as min_snr_weights,
+)
+from jaxloss._losses.multitask import (
+    uncertainty_weighted_sum as uncertainty_weighted_sum,
+)
+from jaxloss._losses.routing import (
+    load_balancing_loss as load_balancing_loss,
+    router_z_loss as router_z_loss,
+)
+from jaxloss._losses.variational import (
+    vae_kl_divergence as vae_kl_divergence,
+    vq_codebook_loss as vq_codebook_loss,
+    vq_commitment_loss as vq_commitment_loss,
+)
 
 # Transport and kernels
 
