@@ -191,6 +191,9 @@ from jaxloss._linear.plan import (
     explain as explain,
 )
 
+# What the loss is not
+from jaxloss import metrics as metrics
+
 try:
     __version__ = _metadata.version("jaxloss")
 except _metadata.PackageNotFoundError:  # a source tree that is not installed

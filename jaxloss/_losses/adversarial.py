@@ -77,7 +77,7 @@ def gan_discriminator_loss(
       ...     return gamma / 2 * jnp.mean(jnp.sum(by_example**2, axis=-1))
       >>> params, x = jnp.array([[0.5], [-0.25]]), jnp.array([[1.0, 2.0]])
       >>> print(r1_penalty(params, x), jax.grad(r1_penalty)(params, x).ravel())
-      1.5625 [ 6.25  -3.125]
+      1.5625 [ 5.  -2.5]
 
     References:
       Goodfellow et al., arXiv:1406.2661; Lim, Ye (hinge), arXiv:1705.02894; Mao et al.

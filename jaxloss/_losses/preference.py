@@ -118,7 +118,7 @@ def dpo_loss(
       ...     reference_rejected_log_probs=jnp.array([-13.0, -29.0]),
       ... )
       >>> print(loss.round(4))
-      [0.5981 0.7711]
+      [0.5981 0.771 ]
 
     References:
       Rafailov et al., *Direct Preference Optimization*, arXiv:2305.18290; Mitchell, *A

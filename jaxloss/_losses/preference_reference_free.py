@@ -220,7 +220,7 @@ def orpo_loss(
       >>> import jax.numpy as jnp, jaxloss
       >>> chosen, rejected = jnp.array([-0.5, -1.5]), jnp.array([-1.5, -1.0])
       >>> print(jaxloss.orpo_loss(chosen, rejected).round(4))
-      [0.517  1.6097]
+      [0.5171 1.6107]
 
     References:
       Hong, Lee, Thorne, *ORPO: Monolithic Preference Optimization without Reference

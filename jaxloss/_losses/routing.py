@@ -54,7 +54,7 @@ def load_balancing_loss(
       >>> import jax.numpy as jnp, jaxloss
       >>> logits = jnp.array([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
       >>> print(f"{jaxloss.load_balancing_loss(logits):.4f}")
-      1.1268
+      1.0846
 
     References:
       Fedus, Zoph, Shazeer, *Switch Transformers*, arXiv:2101.03961, equation 4.
