@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
+from jaxloss._core.loudness import loud
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
@@ -67,7 +68,7 @@ def uncertainty_weighted_sum(
         *(check, axis, where, 0.0, 0.0), losses=losses, log_variances=log_variances
     )
     log_variance = x.require_targets()
-    terms = jnp.exp(-log_variance) * x.predictions + 0.5 * log_variance
+    terms = jnp.exp(-log_variance) * loud(x.predictions) + 0.5 * log_variance
     loss = jnp.sum(terms, axis=x.axis)
     weights = check.weights(weights, loss)
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
