@@ -130,6 +130,7 @@ from jaxloss._losses.reward_model import (
 from jaxloss._losses.policy import (
     cispo_loss as cispo_loss,
     ppo_loss as ppo_loss,
+    sapo_loss as sapo_loss,
     value_clip_loss as value_clip_loss,
 )
 from jaxloss._losses.policy_divergence import (

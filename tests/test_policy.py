@@ -81,7 +81,7 @@ def test_nothing_reaches_the_policy_that_acted_nor_the_advantages():
     def total(loss, new, advantage, old):
         return jnp.sum(loss(new, advantage, old_log_probs=old))
 
-    for loss in (jaxloss.ppo_loss, jaxloss.cispo_loss):
+    for loss in (jaxloss.ppo_loss, jaxloss.cispo_loss, jaxloss.sapo_loss):
         grads = jax.grad(functools.partial(total, loss), (0, 1, 2))(*arrays)
         assert [bool(jnp.any(g != 0)) for g in grads] == [True, False, False]
 
@@ -110,6 +110,43 @@ def test_cispo_of_a_ratio_that_overflows_or_is_nan():
     value, slope = value_and_slope(loss, f32(-1, -1), f32(-500, np.nan))
     close(value, [5, np.nan])
     close(slope, [-5, np.nan])
+
+
+# ------------------------------------------------------------------ SAPO
+
+
+def test_the_gate_of_a_ratio_that_overflows_is_closed():
+    def loss(x, a):
+        return jaxloss.sapo_loss(x, a, old_log_probs=jnp.zeros_like(x))
+
+    x, advantage = f32(1000, 90, 1000, -1000, 0), f32(1, -1, 0, 1, 3)
+    value, slope = value_and_slope(loss, x, advantage)
+    close(value, [-4, 4 / 1.05, 0, -4 / (1 + np.e), -6])
+    close(slope, [0, 0, 0, 0, -3])
+    curvature = jax.vmap(jax.hessian(loss))(x, advantage)
+    assert np.isfinite(curvature).all()
+
+
+def test_temperatures_have_derivatives():
+    x, advantage = jnp.asarray([0.7, -0.4]), jnp.asarray([2.0, -3.0])
+
+    def loss(*tau):
+        names = ("positive_temperature", "negative_temperature")
+        return jnp.sum(
+            jaxloss.sapo_loss(
+                *(x, advantage),
+                old_log_probs=jnp.zeros(2),
+                **dict(zip(names, tau, strict=True)),
+            )
+        )
+
+    at, step = (jnp.float64(0.8), jnp.float64(1.3)), 1e-6
+    for i, derivative in enumerate(jax.grad(loss, (0, 1))(*at)):
+        ends = (
+            loss(*(t + by * (j == i) for j, t in enumerate(at))) for by in (step, -step)
+        )
+        up, down = ends
+        close(derivative, (up - down) / (2 * step), 1e-7)
 
 
 # ------------------------------------------------------------------ values

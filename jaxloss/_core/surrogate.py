@@ -7,8 +7,9 @@ is never multiplied where it does not count, so that no 0 meets an infinity.
 import jax
 import jax.numpy as jnp
 
-from jaxloss._core.exponential import exp_excess
+from jaxloss._core.exponential import exp_excess, expm1
 from jaxloss._core.loudness import loud
+from jaxloss._core.numerics import sigmoid, softplus
 from jaxloss._core.types import Array
 
 
@@ -29,6 +30,34 @@ def clipped_surrogate(
     bound = jnp.where(above, upper, lower)
     ratio = jnp.where(free, jnp.exp(jnp.where(free, log_ratio, 0)), bound)
     return -advantage * ratio
+
+
+# Beyond this the gate is closed for good, while its ratio does not yet overflow.
+_CLOSED = 80.0
+
+
+def soft_gate(log_ratio: Array, temperature: Array) -> Array:
+    """(4 / τ) σ(τ (ρ - 1))."""
+    bounded = jnp.where(log_ratio > _CLOSED, _CLOSED, log_ratio)
+    return _gate(bounded, jnp.broadcast_to(temperature, log_ratio.shape))
+
+
+@jax.custom_jvp
+def _gate(log_ratio: Array, temperature: Array) -> Array:
+    return 4 / temperature * sigmoid(temperature * expm1(log_ratio))
+
+
+@_gate.defjvp
+def _(primals, tangents):
+    # With z = τ (ρ - 1): ∂/∂log ρ = 4 ρ σ(z) σ(-z), as one exponential, for the
+    # sigmoid leaves the range of floats before the product does; and ∂/∂τ is
+    # (4 / τ) [(ρ - 1) σ(z) σ(-z) - σ(z) / τ].
+    (log_ratio, temperature), (dlog_ratio, dtemperature) = primals, tangents
+    gate, surplus = _gate(log_ratio, temperature), expm1(log_ratio)
+    z = temperature * surplus
+    by_ratio = 4 * jnp.exp(log_ratio - softplus(z) - softplus(-z))
+    by_temperature = 4 * surplus * sigmoid(z) * sigmoid(-z) - gate
+    return gate, by_ratio * dlog_ratio + by_temperature / temperature * dtemperature
 
 
 def estimate(log_ratio: Array, estimator: str) -> Array:

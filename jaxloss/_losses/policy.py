@@ -7,7 +7,7 @@ from jaxloss._core import inputs
 from jaxloss._core.numerics import weighted
 from jaxloss._core.parameters import kept_parameter
 from jaxloss._core.reduce import reduce
-from jaxloss._core.surrogate import clipped_surrogate
+from jaxloss._core.surrogate import clipped_surrogate, soft_gate
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
@@ -167,6 +167,88 @@ def cispo_loss(
     # Not `jnp.clip`, which may drop a NaN.
     factor = jnp.where(factor < low, low, jnp.where(factor > high, high, factor))
     loss = weighted(new, -factor * advantage)
+    weights = check.weights(weights, loss)
+    return reduce(loss, where=keep, weights=weights, reduction=reduction)
+
+
+def sapo_loss(
+    log_probs: Input,
+    advantages: Input,
+    *,
+    old_log_probs: Input | None = None,
+    positive_temperature: Number = 1.0,
+    negative_temperature: Number = 1.05,
+    where: Input | None = None,
+    weights: Input | None = None,
+    reduction: Reduction = "none",
+) -> Array:
+    r"""Soft adaptive policy optimisation: a gate in place of the clip.
+
+    .. math::
+        \ell = -\frac{4}{\tau}\, \sigma\left(\tau (\rho - 1)\right) A, \qquad
+        \rho = \frac{\pi(a)}{\pi_{\text{old}}(a)}
+
+    with :math:`\tau = \tau_+` where :math:`A > 0`, else :math:`\tau_-`.
+
+    Args:
+      log_probs: :math:`\log \pi(a)` of the tokens, floating, any shape.
+      advantages: :math:`A`, the same shape.
+      old_log_probs: :math:`\log \pi_{\text{old}}(a)` of the policy that acted, the same
+        shape; `log_probs` themselves, held fixed, if left out.
+      positive_temperature: :math:`\tau_+`, above 0: a number, or an array that fits.
+      negative_temperature: :math:`\tau_-`, above 0.
+      where: mask of the same shape, the entries kept. Axes may be 1.
+      weights: weight of each entry, the same shape.
+      reduction: `"none"`, `"sum"` or `"mean"` (weighted, over the entries kept). How
+        else tokens may be averaged: `aggregate_tokens`.
+
+    Returns:
+      The losses, float32 (float64 for float64 inputs): the shape of `log_probs`, or a
+      scalar when reduced.
+
+    Numerics:
+      :math:`\rho - 1` is not the difference of two floats. The gate of a ratio that
+      overflows is closed, in value and gradient.
+
+    Gradient:
+      :math:`\partial \ell / \partial \log \pi = -4 \rho\, \sigma(\tau (\rho - 1))\,
+      \sigma(\tau (1 - \rho)) A`, which is :math:`-A` at :math:`\rho = 1`. None reaches
+      `advantages` and `old_log_probs`, by the algorithm's definition.
+
+    Raises:
+      TypeError: an array not floating.
+      ValueError: shapes that differ, a temperature not above 0.
+
+    Examples:
+      >>> import jax.numpy as jnp, jaxloss
+      >>> log_probs, old_log_probs = jnp.array([-1.0, -2.0]), jnp.array([-3.0, -2.0])
+      >>> advantages = jnp.array([1.0, -1.0])
+      >>> loss = jaxloss.sapo_loss(log_probs, advantages, old_log_probs=old_log_probs)
+      >>> print(loss.round(4))
+      [-3.9933  1.9048]
+
+    References:
+      Qwen Team, *Soft Adaptive Policy Optimization*, arXiv:2511.20347.
+
+    Elsewhere: `loss_type="sapo"` of TRL's and Liger Kernel's GRPO.
+    """
+    check = Check("sapo_loss")
+    check.reduction(reduction)
+    new, ratio, advantage, keep = _actions(
+        check, log_probs, advantages, old_log_probs, where
+    )
+    gain = kept_parameter(
+        *(check, "positive_temperature", positive_temperature, new, keep),
+        low=0,
+        open_low=True,
+    )
+    harm = kept_parameter(
+        *(check, "negative_temperature", negative_temperature, new, keep),
+        low=0,
+        open_low=True,
+    )
+    temperature = jnp.where(advantage > 0, gain, harm)
+    loss = -advantage * soft_gate(ratio, temperature)
     weights = check.weights(weights, loss)
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 

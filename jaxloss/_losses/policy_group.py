@@ -203,8 +203,7 @@ def aggregate_tokens(
       3.5
 
     References:
-      Yu et al. (DAPO), arXiv:2503.14476; Liu et al. (Dr. GRPO), arXiv:2503.20783; Xiao
-      et al. (BNPO), arXiv:2506.02864.
+      Yu et al. (DAPO), arXiv:2503.14476; Liu et al. (Dr. GRPO), arXiv:2503.20783.
 
     Elsewhere: `loss_type` of TRL's and Liger Kernel's GRPO, which count answers without
     any token in :math:`B`.

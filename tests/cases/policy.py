@@ -91,6 +91,22 @@ def dual_gradient(new, a, old):
     return surrogate_slope(new - old, a, 2)
 
 
+def gate(tau_of):
+    """SAPO's loss and its slope, with τ by the sign of the advantage."""
+
+    @each
+    def loss(new, a, old):
+        tau = tau_of(a)
+        return -a * 4 / (tau * (1 + mp.exp(-tau * mp.expm1(new - old))))
+
+    @each
+    def slope(new, a, old):
+        z = tau_of(a) * mp.expm1(new - old)
+        return -4 * a * mp.exp(new - old) / (1 + mp.exp(z)) / (1 + mp.exp(-z))
+
+    return loss, slope
+
+
 def k3(r):
     return mp.expm1(r) - r
 
@@ -212,6 +228,15 @@ CASES = [
         formula=each(lambda new, a: -1.5 * a * new),
         gradient=each(lambda new, a: -1.5 * a),
         event=(1, 1),
+    ),
+    Case(
+        name="sapo_loss",
+        options={"positive_temperature": 0.5, "negative_temperature": 2.0},
+        keywords=("old_log_probs",),
+        inputs=tokens,
+        formula=gate(lambda a: mp.mpf(0.5) if a > 0 else mp.mpf(2))[0],
+        gradient=gate(lambda a: mp.mpf(0.5) if a > 0 else mp.mpf(2))[1],
+        event=(1, 1, 1),
     ),
     Case(
         name="grpo_loss",
