@@ -356,10 +356,64 @@ from jaxloss._losses.warping import (
 )
 
 # Preferences
+from jaxloss._losses.preference import (
+    dpo_loss as dpo_loss,
+    preference_rewards as preference_rewards,
+)
+from jaxloss._losses.preference_reference_free import (
+    cpo_loss as cpo_loss,
+    orpo_loss as orpo_loss,
+    simpo_loss as simpo_loss,
+)
+from jaxloss._losses.preference_unpaired import (
+    kto_loss as kto_loss,
+    kto_reference_point as kto_reference_point,
+)
+from jaxloss._losses.reward_model import (
+    reward_model_loss as reward_model_loss,
+)
 
 # Policies
+from jaxloss._losses.policy import (
+    cispo_loss as cispo_loss,
+    ppo_loss as ppo_loss,
+    sapo_loss as sapo_loss,
+    value_clip_loss as value_clip_loss,
+)
+from jaxloss._losses.policy_divergence import (
+    kl_estimate as kl_estimate,
+    sequence_log_ratio as sequence_log_ratio,
+)
+from jaxloss._losses.policy_group import (
+    aggregate_tokens as aggregate_tokens,
+    grpo_loss as grpo_loss,
+)
+from jaxloss._losses.sequence_log_probs import (
+    sequence_log_probs as sequence_log_probs,
+)
 
 # Generative and auxiliary
+from jaxloss._losses.adversarial import (
+    gan_discriminator_loss as gan_discriminator_loss,
+    gan_generator_loss as gan_generator_loss,
+)
+from jaxloss._losses.diffusion import (
+    edm_weights as edm_weights,
+    flow_matching_loss as flow_matching_loss,
+    min_snr_weights as min_snr_weights,
+)
+from jaxloss._losses.multitask import (
+    uncertainty_weighted_sum as uncertainty_weighted_sum,
+)
+from jaxloss._losses.routing import (
+    load_balancing_loss as load_balancing_loss,
+    router_z_loss as router_z_loss,
+)
+from jaxloss._losses.variational import (
+    vae_kl_divergence as vae_kl_divergence,
+    vq_codebook_loss as vq_codebook_loss,
+    vq_commitment_loss as vq_commitment_loss,
+)
 
 # Transport and kernels
 from jaxloss._losses.transport import (
@@ -398,6 +452,9 @@ from jaxloss._linear.losses import (
 from jaxloss._linear.plan import (
     explain as explain,
 )
+
+# What the loss is not
+from jaxloss import metrics as metrics
 
 try:
     __version__ = _metadata.version("jaxloss")

@@ -25,15 +25,15 @@ def _(primals, tangents):
 
 
 @jax.custom_jvp
-def residual(x: Array) -> Array:
+def exp_excess(x: Array) -> Array:
     """e^x - 1 - x, which is x²/2 near 0 and never negative."""
     return bregman(jnp.ones_like(x), x, jnp.exp(x))
 
 
-@residual.defjvp
+@exp_excess.defjvp
 def _(primals, tangents):
     (x,), (dx,) = primals, tangents
-    return residual(x), expm1(x) * dx
+    return exp_excess(x), expm1(x) * dx
 
 
 @jax.custom_jvp

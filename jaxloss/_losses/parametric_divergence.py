@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
-from jaxloss._core.exponential import residual
+from jaxloss._core.exponential import exp_excess
 from jaxloss._core.log_gamma import tangent_gap
 from jaxloss._core.logit_pairs import reduced
 from jaxloss._core.numerics import (
@@ -97,7 +97,7 @@ def gaussian_kl_divergence(
     if "prior_log_variance" in prior:
         ratio = log_v - prior["prior_log_variance"]
         scaled = offset * jnp.exp(-prior["prior_log_variance"] / 2)
-    loss = in_base((residual(ratio) + jnp.square(scaled)) / 2, base)
+    loss = in_base((exp_excess(ratio) + jnp.square(scaled)) / 2, base)
     weights = check.weights(weights, loss)
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
@@ -274,7 +274,7 @@ def _bernoulli_kl(t: Array, s: Array) -> Array:
     d = s - t
     near = jnp.abs(d) < 8
     d = jnp.where(near, d, 0)
-    close = jnp.log1p(p * residual(d * q) + q * residual(-d * p))
+    close = jnp.log1p(p * exp_excess(d * q) + q * exp_excess(-d * p))
     far = weighted(softplus(-s), p) - weighted(softplus(-t), p)
     far += weighted(softplus(s), q) - weighted(softplus(t), q)
     # Two infinite logits that are the same are no distance apart.
