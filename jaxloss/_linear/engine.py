@@ -23,20 +23,17 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxloss._core.mesh import Tree, all_mesh_axes, mesh_axes, varying
 from jaxloss._core.numerics import weighted
 from jaxloss._core.types import Array
 from jaxloss._linear.product import accumulator, factors, product
 from jaxloss._linear.tracing import (
     Split,
-    Tree,
-    all_mesh_axes,
     is_mapped,
     is_zero,
     jvp,
     mask,
-    mesh_axes,
     nonzero,
-    varying,
     whole,
 )
 

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, inputs
+from jaxloss._core.mesh import Tree, all_mesh_axes, mesh_axes
 from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.types import Array, Implementation, Input, Reduction
 from jaxloss._core.validate import Check
 from jaxloss._linear import plan
 from jaxloss._linear.engine import Backward, Engine, Inputs
 from jaxloss._linear.product import factors
-from jaxloss._linear.tracing import Tree, all_mesh_axes, mesh_axes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,12 +6,12 @@ from jax.typing import DTypeLike
 from jaxloss._core import axes, rows
 from jaxloss._core.cross_entropy import Options, modified, of_label
 from jaxloss._core.entropy import softmax_entropy
+from jaxloss._core.mesh import Tree
 from jaxloss._core.numerics import in_base
 from jaxloss._core.types import Array, Implementation, Input, Number, Reduction
 from jaxloss._core.validate import Check
 from jaxloss._linear.engine import Backward
 from jaxloss._linear.head import Head, Kept, Settings, compute, head, masked
-from jaxloss._linear.tracing import Tree
 
 
 def linear_softmax_cross_entropy(
