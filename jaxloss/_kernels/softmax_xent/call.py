@@ -133,7 +133,7 @@ def _refusal(call: Call, reason: str) -> NotImplementedError:
     )
 
 
-def _lowered(platform: str, kernels: dict[str, Callable]) -> Callable:
+def _lowered(said: str, kernels: dict[str, Callable]) -> Callable:
     def lowered(*arrays: Array, call: Call) -> list[Array]:
         if call.implementation == "interpret":
             return _tpu(*arrays, call=call, interpret=True)
@@ -142,8 +142,7 @@ def _lowered(platform: str, kernels: dict[str, Callable]) -> Callable:
             return (*chosen, _plain)[0](*arrays, call=call)
         if call.implementation not in kernels:
             needs = {"mosaic_tpu": "a TPU", "mosaic_gpu": "a Hopper GPU or a newer one"}
-            reason = f"needs {needs[call.implementation]}, and this is {platform}"
-            raise _refusal(call, reason)
+            raise _refusal(call, f"needs {needs[call.implementation]}, and {said}")
         return kernels[call.implementation](*arrays, call=call)
 
     return lowered
@@ -197,11 +196,11 @@ def _batched(arrays, batch_axes, *, call):
 batching.primitive_batchers[_rows] = _batched
 
 
-def _register(platform: str | None, name: str, kernels: dict[str, Callable]) -> None:
-    rule = mlir.lower_fun(_lowered(name, kernels), multiple_results=True)
+def _register(platform: str | None, said: str, kernels: dict[str, Callable]) -> None:
+    rule = mlir.lower_fun(_lowered(said, kernels), multiple_results=True)
     mlir.register_lowering(_rows, rule, platform=platform)
 
 
-_register(None, "neither", {})
-_register("tpu", "a TPU", {"mosaic_tpu": _tpu})
-_register("cuda", "a GPU", {"mosaic_gpu": _gpu})
+_register(None, "this is another platform", {})
+_register("tpu", "this is a TPU", {"mosaic_tpu": _tpu})
+_register("cuda", "this is a GPU", {"mosaic_gpu": _gpu})

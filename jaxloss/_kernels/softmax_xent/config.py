@@ -5,6 +5,7 @@ programs: not yet measured on a device.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import jax
@@ -169,13 +170,50 @@ class GpuTiles:
     """How the kernel for GPU goes over the logits."""
 
     columns: int
-    """Of a tile; one row, by one warpgroup."""
+    """Of a tile: one row, by one warpgroup."""
     vector: int
     """Logits that a thread loads at once."""
+    blocks: int
+    """Rows worked on at a time by a multiprocessor."""
+    scratch: int
+    """Bytes of shared memory asked for so that there are no more blocks than that."""
 
     def __str__(self) -> str:
-        return f"one row a block of threads, tiles of {self.columns:,}"
+        return (
+            f"a row a block, {self.blocks} a multiprocessor, tiles of "
+            f"{self.columns:,} in vectors of {self.vector}"
+        )
+
+
+# Of an H100, an H200 and a B200 the smallest: multiprocessors, their shared memory in
+# bytes, what one block may have of it, and the second-level cache, of which a fifth is
+# left to the rest.
+_MULTIPROCESSORS = 132
+_SHARED, _SHARED_BLOCK = 228 * KIB, 227 * KIB
+_CACHE = 50 * MIB * 4 // 5
+# Threads of a warpgroup, and logits a thread: 32 float32 registers of its 128 or so.
+_THREADS, _EACH = 128, 32
+# Bytes of the widest load.
+_WIDEST = 16
+# More blocks than registers allow do not run.
+_MOST_BLOCKS = 4
 
 
 def gpu_tiles(classes: int, dtype: jnp.dtype) -> GpuTiles:
-    return GpuTiles(128, 1)
+    """The tiles for rows of so many classes.
+
+    A row begins at a multiple of its length, so that a vector may be no longer than
+    what divides that: one logit of 50,257, eight of 128,256 in bfloat16. The rows being
+    worked on, all multiprocessors together, fit in the cache, so that the second loop
+    finds them there.
+    """
+    itemsize = jnp.dtype(dtype).itemsize
+    vector = math.gcd(classes, _WIDEST // itemsize)
+    while vector > 1 and _THREADS * vector > classes:
+        vector //= 2
+    step = _THREADS * vector
+    columns = max(min(classes, _THREADS * _EACH) // step, 1) * step
+    in_cache = _CACHE // (_MULTIPROCESSORS * classes * itemsize)
+    blocks = min(max(in_cache, 1), _MOST_BLOCKS)
+    scratch = _SHARED // (blocks + 1) + KIB if blocks < _MOST_BLOCKS else 0
+    return GpuTiles(columns, vector, blocks, min(scratch, _SHARED_BLOCK // 2 + KIB))
