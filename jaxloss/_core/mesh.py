@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxloss._core.types import Array
 
@@ -35,3 +36,16 @@ def varying(tree: Tree, names: frozenset[str]) -> Tree:
         return jax.lax.pcast(x, missing, to="varying") if missing else x
 
     return jax.tree.map(cast, tree)
+
+
+def shaped_as(
+    x: Array, shape: tuple[int, ...], dtype: jnp.dtype
+) -> jax.ShapeDtypeStruct:
+    """A shape and dtype that differs over the mesh axes over which `x` does."""
+    kind = jax.typeof(x)
+    names = ("manual_axis_type", "vma")
+    known = {name: getattr(kind, name) for name in names if hasattr(kind, name)}
+    # The newer name alone, where there are both.
+    name = next((name for name in names if name in known), None)
+    options = {} if name is None else {name: known[name]}
+    return jax.ShapeDtypeStruct(shape, dtype, **options)

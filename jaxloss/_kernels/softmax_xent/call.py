@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import batching, mlir
 
-from jaxloss._core.mesh import all_mesh_axes, mesh_axes, varying
+from jaxloss._core.mesh import all_mesh_axes, varying
 from jaxloss._core.types import Array, Implementation
 from jaxloss._kernels.softmax_xent import config, tile
 from jaxloss._kernels.softmax_xent.tile import Features, Row, Statistic
@@ -101,7 +101,6 @@ def _tpu(*arrays: Array, call: Call, interpret=False) -> list[Array]:
             tiles=tiles,
             slope=call.slope,
             in_place=call.in_place and call.slope == logits.dtype,
-            varying=mesh_axes(logits),
             interpret=interpret,
         )
     )
@@ -121,7 +120,6 @@ def _gpu(*arrays: Array, call: Call) -> list[Array]:
             tiles=tiles,
             slope=call.slope,
             in_place=call.in_place and call.slope == logits.dtype,
-            varying=mesh_axes(logits),
         )
     )
 

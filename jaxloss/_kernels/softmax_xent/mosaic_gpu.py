@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
+from jaxloss._core.mesh import shaped_as
 from jaxloss._core.types import Array
 from jaxloss._kernels.softmax_xent import tile
 from jaxloss._kernels.softmax_xent.config import GpuTiles
@@ -96,7 +97,6 @@ def rows(
     tiles: GpuTiles,
     slope: jnp.dtype | None,
     in_place: bool,
-    varying: frozenset[str] = frozenset(),
     interpret=None,
 ) -> tuple[Array, ...]:
     """The statistics `[rows, 5]`, and in the dtype `slope` the derivative.
@@ -113,8 +113,7 @@ def rows(
             class_weights = jnp.pad(class_weights, ((0, 0), (0, padding)))
 
     def shape(columns, dtype):
-        kind = {"vma": varying} if varying else {}
-        return jax.ShapeDtypeStruct((count, columns), dtype, **kind)
+        return shaped_as(logits, (count, columns), dtype)
 
     out_type = [shape(len(Statistic._fields), jnp.float32)]
     if slope is not None and not in_place:

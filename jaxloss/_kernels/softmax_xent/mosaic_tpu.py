@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from jaxloss._core.mesh import shaped_as
 from jaxloss._core.types import Array
 from jaxloss._kernels.softmax_xent import tile
 from jaxloss._kernels.softmax_xent.config import TpuTiles
@@ -86,7 +87,6 @@ def rows(
     tiles: TpuTiles,
     slope: jnp.dtype | None,
     in_place: bool,
-    varying: frozenset[str] = frozenset(),
     interpret=False,
 ) -> tuple[Array, ...]:
     """The statistics `[rows, 5]`, and in the dtype `slope` the derivative.
@@ -99,14 +99,12 @@ def rows(
       tiles: how much at a time.
       slope: the dtype of the derivative, if that is wanted.
       in_place: whether it is written over the logits.
-      varying: the mesh axes over which they differ.
       interpret: whether, and how, to interpret instead of compiling.
     """
     count, classes = logits.shape
 
     def shape(columns, dtype):
-        kind = {"vma": varying} if varying else {}
-        return jax.ShapeDtypeStruct((count, columns), dtype, **kind)
+        return shaped_as(logits, (count, columns), dtype)
 
     def block(columns):
         return pl.BlockSpec((tiles.rows, columns), lambda i: (i, jnp.int32(0)))

@@ -23,6 +23,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import cross_entropy
 from jaxloss._core.cross_entropy import Options
+from jaxloss._core.mesh import mesh_axes, varying
 from jaxloss._core.numerics import in_base, weighted
 from jaxloss._core.types import Array, Implementation
 from jaxloss._core.validate import Check
@@ -132,7 +133,7 @@ def _reference_slope(
         lambda logits: _reference(how, rows._replace(logits=logits)),
         rows.logits.astype(jnp.float32),
     )
-    (slope,) = pull(weights)
+    (slope,) = pull(varying(weights, mesh_axes(loss)))
     return loss, slope.astype(dtype)
 
 
