@@ -80,6 +80,22 @@ def take_here(x: Array, label: Array, axis: RowAxis) -> Array:
     return jnp.where((at >= 0) & (at <= last), there, 0)
 
 
+def value_at(x: Array, label: Array, axis: RowAxis) -> Array:
+    """`take_here` for logits that were widened just before. It has no derivative.
+
+    A gather from them would have XLA on TPU write the widened logits to memory first,
+    for all classes; a selection fuses with the sums beside it.
+    """
+
+    def gather(x, label):
+        return take_here(x, label, axis)
+
+    def select(x, label):
+        return sum_here(jnp.where(is_label(x, label, axis), x, 0), axis)
+
+    return jax.lax.platform_dependent(x, label, tpu=select, default=gather)
+
+
 def tangent_at(dx: Array, label: Array, axis: RowAxis) -> Array:
     """`take_here` for a tangent, of which mostly the transpose is run: the gradient.
 
