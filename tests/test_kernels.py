@@ -579,9 +579,7 @@ def test_the_fused_head(name):
 
     def loss(hidden, kernel, by):
         given = {"chunk_size": 4, "implementation": by, **HEADS[name]}
-        return jnp.sum(
-            jaxloss.linear_softmax_cross_entropy(hidden, kernel, Y, **given)
-        )
+        return jnp.sum(jaxloss.linear_softmax_cross_entropy(hidden, kernel, Y, **given))
 
     actual, expected = (
         jax.jit(jax.value_and_grad(loss, (0, 1)), static_argnums=2)(hidden, kernel, by)
@@ -614,9 +612,7 @@ def test_the_fused_head_with_logits_in_bfloat16():
 
     expected = jax.jit(jax.value_and_grad(rounded, (0, 1)))(hidden, kernel)
     for a, e in zip(jax.tree.leaves(given), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(
-            a.astype(F32), e.astype(F32), rtol=2**-6, atol=2**-9
-        )
+        np.testing.assert_allclose(a.astype(F32), e.astype(F32), rtol=2**-6, atol=2**-9)
 
 
 def test_explain_names_kernel_tiles_and_reason(capsys):
@@ -631,7 +627,10 @@ def test_explain_names_kernel_tiles_and_reason(capsys):
     assert plan.implementation == "interpret"
     assert plan.reason.startswith("asked for; ") and "rows in VMEM" in plan.reason
     (plan,) = jaxloss.explain(head, *arrays)
-    assert (plan.implementation, plan.reason) == ("xla", "the only one on this platform")
+    assert (plan.implementation, plan.reason) == (
+        "xla",
+        "the only one on this platform",
+    )
     assert "rows in VMEM" in capsys.readouterr().out
 
 
@@ -679,7 +678,8 @@ def test_none_chooses_by_platform_when_it_is_lowered(monkeypatch):
     loss = losses_by(None, "mean")
     expected = losses_by("xla", "mean")
     # This machine runs it without a kernel, with the same value and derivative.
-    for a, e in zip(jax.value_and_grad(loss)(X), jax.value_and_grad(expected)(X)):
+    found = (jax.value_and_grad(f)(X) for f in (loss, expected))
+    for a, e in zip(*found, strict=True):
         np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-7)
     kernel = "tpu_custom_call"
     assert kernel in exported(jax.value_and_grad(loss), "tpu").mlir_module()
@@ -697,7 +697,9 @@ def test_none_is_xla_where_nothing_was_measured(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     choice = op.choose(Check("f"), None, BF16, (8, 1000))
     assert choice.name == "xla" and "not yet measured" in choice.reason
-    assert "tpu_custom_call" not in exported(losses_by(None, "mean"), "tpu").mlir_module()
+    assert (
+        "tpu_custom_call" not in exported(losses_by(None, "mean"), "tpu").mlir_module()
+    )
 
 
 def test_without_a_kernel_pallas_is_not_imported():
@@ -740,8 +742,10 @@ def test_tiles_fit(classes, dtype, monkeypatch):
     assert tiles.columns <= max(classes, 128)
     # As many blocks as were meant: one more would not fit.
     if tiles.scratch:
-        assert tiles.blocks * tiles.scratch <= 228 * 1024 < tiles.scratch * (
-            tiles.blocks + 1
+        assert (
+            tiles.blocks * tiles.scratch
+            <= 228 * 1024
+            < tiles.scratch * (tiles.blocks + 1)
         )
 
 

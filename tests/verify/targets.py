@@ -106,7 +106,11 @@ class Program:
     @property
     def matmuls(self) -> int:
         """Those of the library on GPU, those of the matrix unit on TPU."""
-        call = r" convolution\(" if self.target in TOPOLOGIES else r'"__cublas\$lt\$matmul"'
+        call = (
+            r" convolution\("
+            if self.target in TOPOLOGIES
+            else r'"__cublas\$lt\$matmul"'
+        )
         return len(re.findall(call, self.text))
 
     @property
