@@ -24,14 +24,6 @@ class SpreadAxis(NamedTuple):
 RowAxis = int | SpreadAxis
 
 
-def mesh_axes(x: Array) -> frozenset[str]:
-    """The mesh axes over which `x` differs, inside a `jax.shard_map` that checks it."""
-    kind = jax.typeof(x)
-    # The attribute had another name in earlier releases of JAX.
-    manual = getattr(kind, "manual_axis_type", None)
-    return getattr(kind, "vma", frozenset()) if manual is None else manual.varying
-
-
 def index(axis: RowAxis) -> int:
     """Which axis of the array it is."""
     return axis.place if isinstance(axis, SpreadAxis) else axis
@@ -86,6 +78,22 @@ def take_here(x: Array, label: Array, axis: RowAxis) -> Array:
     if not isinstance(axis, SpreadAxis):
         return there
     return jnp.where((at >= 0) & (at <= last), there, 0)
+
+
+def value_at(x: Array, label: Array, axis: RowAxis) -> Array:
+    """`take_here` for logits that were widened just before. It has no derivative.
+
+    A gather from them would have XLA on TPU write the widened logits to memory first,
+    for all classes; a selection fuses with the sums beside it.
+    """
+
+    def gather(x, label):
+        return take_here(x, label, axis)
+
+    def select(x, label):
+        return sum_here(jnp.where(is_label(x, label, axis), x, 0), axis)
+
+    return jax.lax.platform_dependent(x, label, tpu=select, default=gather)
 
 
 def tangent_at(dx: Array, label: Array, axis: RowAxis) -> Array:

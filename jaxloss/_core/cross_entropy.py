@@ -51,8 +51,9 @@ class Options(NamedTuple):
 
     def along(self, x: inputs.Rows) -> "Options":
         """Lined up with these rows."""
-        per_loss = (None if option is None else x.spread(option) for option in self)
         weights = self.class_weights
+        others = self._replace(class_weights=None)
+        per_loss = (None if option is None else x.spread(option) for option in others)
         return Options(*per_loss)._replace(
             class_weights=None if weights is None else x.along(weights)
         )

@@ -61,7 +61,7 @@ def _at_label(
 
     From the maximum, and the sum r over what this device has of the row.
     """
-    rest, at_label = axes.across(axis, rest, axes.take_here(x, label, axis))
+    rest, at_label = axes.across(axis, rest, axes.value_at(x, label, axis))
     at_peak = at_label == peak
     gap = jnp.where(at_peak, 0, peak - jnp.where(at_peak, 0, at_label))
     exists = axes.exists(x, label, axis)

@@ -13,8 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from jaxloss._core.axes import mesh_axes
-from jaxloss._core.types import Array, Axis, Input, Number, Reduction
+from jaxloss._core.mesh import mesh_axes
+from jaxloss._core.types import (
+    Array,
+    Axis,
+    Implementation,
+    Input,
+    Number,
+    Reduction,
+)
 
 
 class Check:
@@ -169,6 +176,11 @@ class Check:
     def reduction(self, reduction: Reduction) -> None:
         """`"none"`, `"sum"` or `"mean"`."""
         self.choice("reduction", reduction, get_args(Reduction))
+
+    def implementation(self, implementation: Implementation | None) -> None:
+        """None, or one of those there are."""
+        choices = (None, *get_args(Implementation))
+        self.choice("implementation", implementation, choices)
 
     def base(self, base: float | None) -> None:
         """The base of the logarithm: None for nats, or a number above 1."""

@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, rows
+from jaxloss._core.mesh import Tree
 from jaxloss._core.numerics import in_base, softplus
 from jaxloss._core.reduce import divided
 from jaxloss._core.types import Array, Implementation, Input, Number, Reduction
 from jaxloss._core.validate import Check
 from jaxloss._linear.head import Settings, compute, head
 from jaxloss._linear.product import accumulator
-from jaxloss._linear.tracing import Tree
 
 Row = Callable[[Array, Array], Array]
 """(logits [rows, columns], the column of each row's partner [rows, 1]) -> [rows].

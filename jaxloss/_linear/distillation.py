@@ -5,13 +5,13 @@ from typing import Literal
 import jax
 
 from jaxloss._core import logit_divergence
+from jaxloss._core.mesh import Tree
 from jaxloss._core.numerics import in_base
 from jaxloss._core.types import Array, Implementation, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 from jaxloss._linear.engine import Backward
 from jaxloss._linear.head import Settings, compute, head
 from jaxloss._linear.product import product
-from jaxloss._linear.tracing import Tree
 
 Divergence = Literal["kl", "reverse_kl", "jensen_shannon"]
 """From teacher to student, from student to teacher, or to their mixture."""

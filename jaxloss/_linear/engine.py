@@ -23,26 +23,26 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxloss._core.mesh import Tree, all_mesh_axes, mesh_axes, varying
 from jaxloss._core.numerics import weighted
 from jaxloss._core.types import Array
 from jaxloss._linear.product import accumulator, factors, product
 from jaxloss._linear.tracing import (
     Split,
-    Tree,
-    all_mesh_axes,
     is_mapped,
     is_zero,
     jvp,
     mask,
-    mesh_axes,
     nonzero,
-    varying,
     whole,
 )
 
 Backward = Literal["recompute", "save"]
 """How the losses one by one are differentiated: the logits of a chunk again, or their
 derivative kept in the dtype of the hidden states."""
+
+
+Step = Callable[[Array, Tree, Tree, Array, jnp.dtype], tuple[Array, Array]]
 
 
 class Inputs(NamedTuple):
@@ -85,6 +85,9 @@ class Engine:
     backward: Backward = "recompute"
     logits_dtype: jnp.dtype | None = None
     """How a chunk's logits are stored, if not as they are summed."""
+    step: Step | None = None
+    """The same losses by a kernel, and the derivative of their weighted sum in the
+    dtype asked for: (logits as they are stored, shared, per_token, weights, dtype)."""
 
     # ------------------------------------------------------------------ the two forms
 
@@ -109,9 +112,19 @@ class Engine:
     def logits(self, hidden: Array, kernel: Array, bias: Array | None) -> Array:
         """In float32, or float64."""
         dtype = accumulator(hidden.dtype, kernel.dtype)
-        contract = (1, 1 - self.class_axis)
-        z = product(hidden, kernel, contract, self.logits_dtype).astype(dtype)
+        z = self.stored(hidden, kernel).astype(dtype)
         return z if bias is None else z + bias.astype(dtype)[None, :]
+
+    def stored(self, hidden: Array, kernel: Array) -> Array:
+        """As they are stored, without a bias."""
+        contract = (1, 1 - self.class_axis)
+        return product(hidden, kernel, contract, self.logits_dtype)
+
+    def for_step(self, hidden: Array, kernel: Array, bias: Array | None) -> Array:
+        """What a kernel is given: it widens them itself."""
+        if bias is None:
+            return self.stored(hidden, kernel)
+        return self.logits(hidden, kernel, bias)
 
     def tangent(self, hidden: Array, kernel: Array) -> Array:
         """What either, as a tangent, adds to the logits' tangent."""
@@ -160,7 +173,8 @@ def _losses(engine: Engine, inputs: Inputs) -> Tree:
 
     def body(carry, chunk, _):
         hidden, per_token = chunk
-        z = engine.logits(hidden, inputs.kernel, inputs.bias)
+        logits = engine.logits if engine.step is None else engine.for_step
+        z = logits(hidden, inputs.kernel, inputs.bias)
         return carry, engine.row(z, inputs.shared, per_token)
 
     return engine.scan(body, (), (inputs.hidden, inputs.per_token))[1]
@@ -303,9 +317,17 @@ def _gradients(
             of_all = shared.join(shared_active, shared.fixed)
             return engine.row(z, of_all, rows.join(rows_active, fixed))
 
-        z = engine.logits(hidden, inputs.kernel, inputs.bias)
-        loss, pull = jax.vjp(row, z, shared.active, active)
-        slope, dshared, drows = pull(weight)
+        if engine.step is not None and not (shared.active or rows.active):
+            z = engine.for_step(hidden, inputs.kernel, inputs.bias)
+            # The bias's gradient is a sum of it, unrounded.
+            dtype = jnp.dtype("float32") if of_bias else stored
+            of_token = rows.join([], fixed)
+            loss, slope = engine.step(z, inputs.shared, of_token, weight, dtype)
+            dshared, drows = [], []
+        else:
+            z = engine.logits(hidden, inputs.kernel, inputs.bias)
+            loss, pull = jax.vjp(row, z, shared.active, active)
+            slope, dshared, drows = pull(weight)
         factor, unit = _factor(slope, hidden.dtype, inputs.kernel.dtype)
         dhidden = []
         if of_hidden:

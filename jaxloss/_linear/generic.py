@@ -6,11 +6,11 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
+from jaxloss._core.mesh import Tree
 from jaxloss._core.types import Array, Implementation, Input, Reduction
 from jaxloss._core.validate import Check
 from jaxloss._linear.engine import Backward
 from jaxloss._linear.head import Head, Settings, compute, head
-from jaxloss._linear.tracing import Tree
 
 
 class FusedLoss(Protocol):

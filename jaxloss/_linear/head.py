@@ -1,20 +1,20 @@
 """What every fused loss does around the engine: check, flatten, mask, reduce."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, inputs
+from jaxloss._core.mesh import Tree, all_mesh_axes
 from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.types import Array, Implementation, Input, Reduction
 from jaxloss._core.validate import Check
 from jaxloss._linear import plan
-from jaxloss._linear.engine import Backward, Engine, Inputs
-from jaxloss._linear.product import factors
-from jaxloss._linear.tracing import Tree, all_mesh_axes
+from jaxloss._linear.engine import Backward, Engine, Inputs, Step
+from jaxloss._linear.product import accumulator, factors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +73,13 @@ class Head(NamedTuple):
         return jax.ShapeDtypeStruct(self.shape, jnp.float64 if wide else jnp.float32)
 
     @property
+    def logits_dtype(self) -> jnp.dtype:
+        """As a chunk of logits is stored, or, with a bias, as it is added to them."""
+        summed = accumulator(self.hidden.dtype, self.kernel.dtype)
+        stored = self.settings.logits_dtype
+        return summed if stored is None or self.bias is not None else stored
+
+    @property
     def chunk(self) -> int:
         """Tokens at a time."""
         tokens = self.hidden.shape[0]
@@ -107,11 +114,13 @@ def head(
     bias: Input | None,
     settings: Settings,
     names: tuple[str, str, str] = ("hidden", "kernel", "bias"),
+    *,
+    by_kernel: bool = False,
 ) -> Head:
-    """The arguments of every fused loss, checked."""
+    """The arguments of every fused loss, checked; `by_kernel`: whether there is one."""
     of_hidden, of_kernel, of_bias = names
     check.static(**dataclasses.asdict(settings))
-    _check_settings(check, settings)
+    _check_settings(check, settings, by_kernel)
     x = check.floating(of_hidden, hidden)
     w = check.floating(of_kernel, kernel)
     if x.ndim < 1:
@@ -151,7 +160,7 @@ _POSITIVE = {
 }
 
 
-def _check_settings(check: Check, settings: Settings) -> None:
+def _check_settings(check: Check, settings: Settings, by_kernel: bool) -> None:
     for name in ("chunk_size", "max_tokens", "class_chunk_size"):
         value = getattr(settings, name)
         if value is not None and (not isinstance(value, int) or value < 1):
@@ -163,12 +172,8 @@ def _check_settings(check: Check, settings: Settings) -> None:
             )
     check.choice("class_axis", settings.class_axis, (-1, 1, 0, -2))
     check.choice("backward", settings.backward, ("recompute", "save"))
-    check.choice(
-        "implementation",
-        settings.implementation,
-        (None, "xla", "mosaic_gpu", "mosaic_tpu", "interpret"),
-    )
-    if settings.implementation not in (None, "xla"):
+    check.implementation(settings.implementation)
+    if not by_kernel and settings.implementation not in (None, "xla"):
         raise NotImplementedError(
             f"jaxloss.{check.function}: implementation="
             f"{settings.implementation!r} does not exist for this loss. Leave it out, "
@@ -231,6 +236,8 @@ def compute(
     reduction: Reduction,
     arrays: int,
     by_classes: Callable[[Inputs, Array], Array] | None = None,
+    step: Step | None = None,
+    chosen: Sequence[str] | None = None,
 ) -> Tree:
     """The losses of a head, masked, weighted and reduced.
 
@@ -241,6 +248,8 @@ def compute(
       normalizer: a factor of the losses, `[tokens]`, that counts in the mean.
       arrays: of a chunk's size that `row` and its derivative hold at once.
       by_classes: the weighted sum of the losses, with chunks of classes.
+      step: the same by a kernel (see `Engine`).
+      chosen: the implementation and its reason, if there are several.
     """
     factor = check.weights(weights, x.like)
     factor = None if factor is None else factor.reshape(-1)
@@ -248,12 +257,13 @@ def compute(
     states, (per_token, factor, normalizer), keep = gathered.chosen
     tokens, hidden = states.shape
     name, backward = x.settings.axis_name, x.settings.backward
-    engine = Engine(row, x.chunk, x.class_axis, name, backward, x.settings.logits_dtype)
+    stored = x.settings.logits_dtype
+    engine = Engine(row, x.chunk, x.class_axis, name, backward, stored, step)
+    asked = "asked for" if x.settings.implementation else "the only one there is"
     plan.note(
         plan.Plan(
             check.function,
-            "xla",
-            "asked for" if x.settings.implementation else "the only one there is",
+            *(chosen or ("xla", asked)),
             tokens,
             hidden,
             x.classes_here,

@@ -6,13 +6,13 @@ from jax.typing import DTypeLike
 from jaxloss._core import axes, rows
 from jaxloss._core.cross_entropy import Options, modified, of_label
 from jaxloss._core.entropy import softmax_entropy
+from jaxloss._core.mesh import Tree
 from jaxloss._core.numerics import in_base
 from jaxloss._core.types import Array, Implementation, Input, Number, Reduction
 from jaxloss._core.validate import Check
-from jaxloss._linear import by_classes
+from jaxloss._linear import by_classes, by_kernel
 from jaxloss._linear.engine import Backward
 from jaxloss._linear.head import Head, Kept, Settings, compute, head, masked
-from jaxloss._linear.tracing import Tree
 
 
 def linear_softmax_cross_entropy(
@@ -85,7 +85,11 @@ def linear_softmax_cross_entropy(
       logits_dtype: how a chunk's logits are stored: None as they are summed, in
         float32; `jnp.bfloat16` halves their memory and traffic, and rounds each of them
         (the mean loss of some thousand tokens by less than 1e-5 of itself). Static.
-      implementation: None chooses; "xla" runs everywhere. `explain` tells.
+      implementation: of the losses between the matmuls, which are XLA's. None chooses;
+        "xla" runs everywhere; "mosaic_tpu" and "mosaic_gpu" read a chunk's logits once
+        and write their derivative, over them if `logits_dtype` is its own (not yet
+        measured on a device); "interpret" interprets that, slowly, anywhere. Static.
+        `explain` tells.
 
     Returns:
       The loss in nats (or of `base`), float32 (float64 for float64 inputs): a scalar,
@@ -106,7 +110,7 @@ def linear_softmax_cross_entropy(
     Raises:
       TypeError: an array not of the kind described, a traced static option.
       ValueError: shapes that do not fit, an option out of its range, an unknown axis.
-      NotImplementedError: an `implementation` that does not exist here; with
+      NotImplementedError: an `implementation` that cannot run here, and why; with
         `class_chunk_size`, losses one by one, classes spread over devices, or
         gradients with respect to options.
 
@@ -139,7 +143,7 @@ def linear_softmax_cross_entropy(
         check.stored("logits_dtype", logits_dtype),
         class_chunk_size,
     )
-    x = head(check, hidden, kernel, bias, settings)
+    x = head(check, hidden, kernel, bias, settings, by_kernel=True)
     x, label, kept = _labelled(check, x, "labels", labels, where, ignore_index)
     options = Options.check(
         check,
@@ -172,16 +176,23 @@ def linear_softmax_cross_entropy(
         kept = Kept(of_classes, of_token).row()
         return by_classes.Row(label[:, None], _together(of_all, of_each), kept)
 
+    def rows(z: Array, shared: Tree, per_token: Tree) -> by_kernel.Rows:
+        (of_all, _), (label, of_each, _) = shared, per_token
+        return by_kernel.Rows(z, label, None, _together(of_all, of_each))
+
+    how, *chosen = by_kernel.choose(check, x, kept, base)
     return compute(
         check,
         x,
-        row,
+        row if how is None else by_kernel.row(how, rows),
         (of_all, kept.of_all),
         (label, of_each, kept.of_each),
         weights=weights,
         normalizer=normalizer,
         reduction=reduction,
-        arrays=2 + _count(options),
+        arrays=2 + _count(options) * (how is None),
+        step=None if how is None else by_kernel.step(how, rows),
+        chosen=chosen,
         by_classes=by_classes.total_of(check, x, reduction, base, row_of),
     )
 

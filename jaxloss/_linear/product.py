@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import ad, batching, mlir
 
+from jaxloss._core.mesh import all_mesh_axes, varying
 from jaxloss._core.types import Array
-from jaxloss._linear.tracing import all_mesh_axes, varying
 
 # The class of JAX's operations. Its public name is in `jax.extend`, whose import brings
 # Pallas along.

@@ -10,11 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from jaxloss._core.axes import mesh_axes
+from jaxloss._core.mesh import Tree
 from jaxloss._core.types import Array
-
-Tree = Any
-"""Arrays nested in tuples, dicts or None."""
 
 
 def is_zero(tangent: Any) -> bool:
@@ -72,25 +69,6 @@ def whole(function: Callable) -> Callable:
     whole = jax.custom_jvp(function)
     whole.defjvp(functools.partial(jvp, function), symbolic_zeros=True)
     return whole
-
-
-def all_mesh_axes(tree: Tree) -> frozenset[str]:
-    """The mesh axes over which anything of a tree differs."""
-    return frozenset().union(*(mesh_axes(leaf) for leaf in jax.tree.leaves(tree)))
-
-
-def varying(tree: Tree, names: frozenset[str]) -> Tree:
-    """The same arrays, said to differ over these mesh axes too.
-
-    What is the same everywhere and used where something differs has its cotangents
-    summed over the devices there. Said before a loop, that is done once, after it.
-    """
-
-    def cast(x):
-        missing = tuple(names - mesh_axes(x))
-        return jax.lax.pcast(x, missing, to="varying") if missing else x
-
-    return jax.tree.map(cast, tree)
 
 
 def is_mapped(tree: Tree) -> bool:

@@ -1,13 +1,23 @@
 """Softmax cross entropy: the negative log-likelihood of a categorical distribution."""
 
+import math
+
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, rows
 from jaxloss._core.cross_entropy import Loss, Options, of_distribution, of_label
 from jaxloss._core.labels import distributed_rows, labelled_rows
-from jaxloss._core.reduce import reduce
-from jaxloss._core.types import Array, Axis, Input, Number, Reduction
+from jaxloss._core.reduce import divided, reduce
+from jaxloss._core.types import (
+    Array,
+    Axis,
+    Implementation,
+    Input,
+    Number,
+    Reduction,
+)
 from jaxloss._core.validate import Check
+from jaxloss._kernels.softmax_xent import op as kernels
 
 
 def softmax_cross_entropy_with_integer_labels(
@@ -25,6 +35,7 @@ def softmax_cross_entropy_with_integer_labels(
     weights: Input | None = None,
     reduction: Reduction = "none",
     base: float | None = None,
+    implementation: Implementation | None = None,
 ) -> Array:
     r"""Softmax cross entropy between logits and integer class labels.
 
@@ -59,6 +70,10 @@ def softmax_cross_entropy_with_integer_labels(
       weights: weight of each example, the shape of `labels`.
       reduction: `"none"`, `"sum"` or `"mean"` (weighted, over the examples kept).
       base: unit of the result: None for nats, 2 for bits.
+      implementation: None chooses; "xla" runs everywhere. `"mosaic_tpu"` and
+        `"mosaic_gpu"` read the logits once, in their own dtype; for a sum or a mean
+        they write the gradient over logits that nothing else needs. Not yet measured
+        on a device. `"interpret"` interprets the kernel, slowly, anywhere. Static.
 
     Returns:
       The losses in nats (or of `base`), float32 (float64 for float64 inputs): the shape
@@ -78,6 +93,7 @@ def softmax_cross_entropy_with_integer_labels(
     Raises:
       TypeError: `logits` not floating, `labels` not integer, a traced static option.
       ValueError: shapes that do not fit, an option out of its range.
+      NotImplementedError: an `implementation` that cannot run here, and why.
 
     Examples:
       >>> import jax.numpy as jnp, jaxloss
@@ -98,6 +114,7 @@ def softmax_cross_entropy_with_integer_labels(
     check = Check("softmax_cross_entropy_with_integer_labels")
     check.reduction(reduction)
     check.base(base)
+    check.implementation(implementation)
     x, label = labelled_rows(check, axis, where, ignore_index, labels, logits=logits)
     options = Options.check(
         check,
@@ -108,7 +125,12 @@ def softmax_cross_entropy_with_integer_labels(
         z_loss=z_loss,
         logit_softcap=logit_softcap,
         temperature=temperature,
-    ).along(x)
+    )
+    chosen = _chosen(check, implementation, logits, axis, x, base)
+    if chosen is not None:
+        rows = _flat(check, logits, axis, x, label, options)
+        return _by_kernel(check, chosen, rows, x, weights, reduction)
+    options = options.along(x)
     result = of_label(x.predictions, label, options, x.axis, kept=x.entries, base=base)
     return _reduced(check, x, result, weights, reduction)
 
@@ -266,3 +288,90 @@ def _reduced(
         normalizer=None if share is None else jnp.squeeze(share, x.axis),
         reduction=reduction,
     )
+
+
+# ------------------------------------------------------------------ by a kernel
+
+
+def _chosen(
+    check: Check,
+    implementation: Implementation | None,
+    logits: Input,
+    axis: Axis,
+    x: inputs.Rows,
+    base: float | None,
+) -> kernels.How | None:
+    """Which kernel, if one is to run."""
+    obstacle = None
+    if x.entries is not None:
+        obstacle = "has no mask of classes: give those the logit -inf"
+    elif implementation is None and axis not in (-1, len(x.shape)):
+        obstacle = "would need the classes along the last axis"
+    shape = (math.prod(x.shape), x.classes)
+    dtype = jnp.asarray(logits).dtype
+    choice = kernels.choose(
+        check, implementation, dtype, shape, base=base, obstacle=obstacle
+    )
+    return choice.how
+
+
+def _flat(
+    check: Check,
+    logits: Input,
+    axis: Axis,
+    x: inputs.Rows,
+    label: Array,
+    options: Options,
+) -> kernels.Rows:
+    """The rows as a kernel takes them: in their own dtype, one after the other."""
+    array = check.floating("logits", logits)
+    axes = check.axes(axis, array.ndim, of="logits")
+    last = tuple(range(len(x.shape), array.ndim))
+    array = jnp.moveaxis(array, axes, last).reshape(-1, x.classes)
+
+    def flat(value: Array) -> Array:
+        return jnp.broadcast_to(value, x.shape).reshape(-1)
+
+    def column(value: Array | None) -> Array | None:
+        return value if value is None or value.ndim == 0 else flat(value)[:, None]
+
+    weights = options.class_weights
+    options = Options(*map(column, options._replace(class_weights=None)))
+    return kernels.Rows(
+        array,
+        flat(jnp.squeeze(label, x.axis)),
+        None if x.keep is None else flat(x.keep),
+        options._replace(class_weights=None if weights is None else weights[None]),
+    )
+
+
+def _by_kernel(
+    check: Check,
+    how: kernels.How,
+    rows: kernels.Rows,
+    x: inputs.Rows,
+    weights: Input | None,
+    reduction: Reduction,
+) -> Array:
+    """The losses of a kernel, with the same end as all others."""
+    share = kernels.label_weights(rows)
+    if reduction == "none" or rows.logits.dtype == jnp.float16:
+        # A derivative divided by the number of rows may be too small for float16.
+        loss = kernels.losses(how, rows).reshape(x.shape)
+        return reduce(
+            loss,
+            where=x.keep,
+            weights=check.weights(weights, loss),
+            normalizer=None if share is None else share.reshape(x.shape),
+            reduction=reduction,
+        )
+    factor = check.weights(weights, x.like)
+    each = jnp.ones(rows.label.shape, x.like.dtype)
+    each = each if factor is None else factor.reshape(-1)
+    if rows.keep is not None:
+        each = jnp.where(rows.keep, each, 0)
+    if reduction == "mean":
+        # Here, and not after the sum: so the derivative is complete when it is written.
+        count = jnp.sum(each if share is None else each * share)
+        each = divided(each, count)
+    return kernels.total(how, rows, each)

@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.experimental import topologies
@@ -10,6 +11,13 @@ from jax.experimental import topologies
 MIB = 2**20
 
 TPUS = ("v5e", "v6e")
+# The last two are for the kernels only.
+TOPOLOGIES = {
+    "v5e": "v5e:2x2",
+    "v6e": "v6e:2x2",
+    "v5p": "v5p:2x2x1",
+    "tpu7x": "tpu7x:2x2x1",
+}
 GPUS = ("h100", "h200")
 
 # Device memory in bytes, and its bandwidth in bytes per second.
@@ -51,14 +59,14 @@ runtime_version {{ major: 13 minor: 0 patch: 0 }}
 
 
 def platform(target: str) -> str:
-    return "tpu" if target in TPUS else "gpu"
+    return "tpu" if target in TOPOLOGIES else "gpu"
 
 
 @functools.cache
 def device(target: str):
-    if target in TPUS:
+    if target in TOPOLOGIES:
         topology = topologies.get_topology_desc(
-            platform="tpu", topology_name=f"{target}:2x2"
+            platform="tpu", topology_name=TOPOLOGIES[target]
         )
     else:
         memory, bandwidth = _MEMORY[target]
@@ -73,7 +81,9 @@ def device(target: str):
     return topology.devices[0]
 
 
-def compiled(target: str, function: Callable, *shapes: jax.ShapeDtypeStruct):
+def compiled(
+    target: str, function: Callable, *shapes: jax.ShapeDtypeStruct, **of_jit: Any
+):
     """The function, compiled for one such device."""
     sharding = jax.sharding.SingleDeviceSharding(device(target))
     placed = [jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding) for s in shapes]
@@ -82,7 +92,7 @@ def compiled(target: str, function: Callable, *shapes: jax.ShapeDtypeStruct):
         # On a device, tuning chooses between cuBLAS and Triton; here it is settled, so
         # that the matmuls can be counted.
         options = {"xla_gpu_enable_triton_gemm": False}
-    return jax.jit(function).lower(*placed).compile(compiler_options=options)
+    return jax.jit(function, **of_jit).lower(*placed).compile(compiler_options=options)
 
 
 class Program:
@@ -96,7 +106,11 @@ class Program:
     @property
     def matmuls(self) -> int:
         """Those of the library on GPU, those of the matrix unit on TPU."""
-        call = r" convolution\(" if self.target in TPUS else r'"__cublas\$lt\$matmul"'
+        call = (
+            r" convolution\("
+            if self.target in TOPOLOGIES
+            else r'"__cublas\$lt\$matmul"'
+        )
         return len(re.findall(call, self.text))
 
     @property

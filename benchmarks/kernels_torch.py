@@ -1,0 +1,122 @@
+"""The kernels of torch's world, where they are installed, for `benchmarks.kernels`.
+
+Liger-Kernel and cut-cross-entropy run on a CUDA device; each is given tensors of the
+same numbers, and is checked like the others.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.heads import Truth
+
+Make = Callable[[], Callable[[], Any]]
+"""Prepares tensors, and returns what is timed."""
+
+
+def _there(*modules: str) -> bool:
+    if jax.default_backend() != "gpu":
+        return False
+    if any(importlib.util.find_spec(module) is None for module in modules):
+        return False
+    return bool(importlib.import_module("torch").cuda.is_available())
+
+
+def _tensor(array: jax.Array, *, gradient: bool = False) -> Any:
+    torch = importlib.import_module("torch")
+    host = np.asarray(array)
+    if host.dtype == np.int32:
+        return torch.from_numpy(host.astype(np.int64)).cuda()
+    tensor = torch.from_numpy(host.astype(np.float32)).cuda().to(torch.bfloat16)
+    return tensor.requires_grad_(gradient)
+
+
+def _back(tensor: Any) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy()
+
+
+def logits(task: str, x: jax.Array, y: jax.Array) -> Iterator[tuple[str, Make]]:
+    """The cross entropy of logits."""
+    if not _there("torch", "liger_kernel"):
+        return
+    torch = importlib.import_module("torch")
+    ops = importlib.import_module("liger_kernel.transformers.functional")
+
+    def make() -> Callable[[], Any]:
+        logits, labels = _tensor(x, gradient=task != "value"), _tensor(y)
+
+        def run() -> Any:
+            # It writes the gradient over its logits, and so is given a copy.
+            given = logits.detach().clone().requires_grad_(task != "value")
+            loss = ops.liger_cross_entropy(given, labels)
+            if task == "value":
+                torch.cuda.synchronize()
+                return float(loss)
+            (gradient,) = torch.autograd.grad(loss, given)
+            torch.cuda.synchronize()
+            return float(loss), _Rows(gradient)
+
+        return run
+
+    yield "Liger, with a copy", make
+
+
+class _Rows:
+    """Rows of a tensor, fetched only when they are asked for."""
+
+    def __init__(self, tensor: Any):
+        self.tensor = tensor
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return _back(self.tensor[index])
+
+
+def heads(
+    truth: Truth, part: tuple[jax.Array, ...], whole: tuple[jax.Array, ...]
+) -> Iterator[tuple[str, Make]]:
+    """The cross entropy of a head: value and both gradients."""
+    if not _there("torch"):
+        return
+    torch = importlib.import_module("torch")
+
+    def maker(loss_of: Callable[[Any, Any, Any], Any]) -> Make:
+        def both(arrays: tuple[jax.Array, ...]) -> Callable[[], Any]:
+            hidden = _tensor(arrays[0], gradient=True)
+            # Its kernels have the classes first.
+            kernel = _tensor(arrays[1].T, gradient=True)
+            labels = _tensor(arrays[2])
+
+            def run() -> Any:
+                loss = loss_of(hidden, kernel, labels)
+                gradients = torch.autograd.grad(loss, (hidden, kernel))
+                torch.cuda.synchronize()
+                return loss, gradients
+
+            return run
+
+        def make() -> Callable[[], Any]:
+            loss, (of_hidden, of_kernel) = both(part)()
+            gradients = _back(of_hidden), _back(of_kernel.T)
+            error = truth.error((float(loss), gradients))
+            run = both(whole)
+            return lambda: (run(), error)
+
+        return make
+
+    if _there("torch", "liger_kernel"):
+        ops = importlib.import_module("liger_kernel.transformers.functional")
+        yield (
+            "Liger",
+            maker(lambda h, w, y: ops.liger_fused_linear_cross_entropy(h, w, y)),
+        )
+    if _there("torch", "cut_cross_entropy"):
+        cce = importlib.import_module("cut_cross_entropy").linear_cross_entropy
+        for name in ("cce", "cce_exact"):
+            yield (
+                f"cut-cross-entropy, {name}",
+                maker(lambda h, w, y, name=name: cce(h, w, y, impl=name)),
+            )

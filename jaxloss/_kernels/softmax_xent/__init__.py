@@ -1,0 +1,1 @@
+"""Rows of logits with a label each: the cross entropy in one reading of the logits."""

@@ -1,0 +1,219 @@
+"""Tile sizes, and where a kernel runs without being asked for; each with its reason.
+
+The numbers follow from the sizes of the chips, and from what the compilers say of the
+programs: not yet measured on a device.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from jaxloss._core.types import Implementation
+from jaxloss._kernels.softmax_xent.tile import Features
+
+KIB, MIB = 2**10, 2**20
+LANES = 128
+
+BY_DEFAULT: Mapping[Implementation, str] = {}
+"""The kernels that run where none is asked for, and why.
+
+There are none: no kernel was measured on a device yet, and the sizes of the compiled
+programs alone do not decide. Times the logits' bytes, at 1,024 x 128,256, from XLA's
+cost analysis for TPU v5e, v5p, v6e and 7x (which agree) and from the kernel's operands:
+
+                          XLA, float32   XLA, bfloat16   kernel
+    value                     2.0            4.0           1.0
+    value and gradient        4.0            6.0           2.0
+
+(XLA widens bfloat16 logits into an array of their own, for the gather of the label's.)
+For the kernel to win by that, the arithmetic must hide behind the reading. By the
+compiler's schedule of bundles for a v5e, at 1.5 GHz, a tile of 65,536 bfloat16 logits
+takes 0.21 µs for the value and 0.31 µs with the derivative, the memory 0.16 µs and
+0.32 µs, and XLA's reads and writes 0.32 µs and 0.64 µs if they are float32-free: so it
+should win there. A v6e has twice the bandwidth at little more arithmetic, where the
+same sum says that they are equal. On a GPU there is no such schedule to read.
+"""
+
+MOST_CLASSES = 262_144
+"""The largest vocabulary that the kernels were compiled for."""
+
+TOO_LONG = "has no tiles that fit in the memory of the chip with rows so long"
+
+
+def refusal(
+    implementation: Implementation, dtype: jnp.dtype, classes: int
+) -> str | None:
+    """Why a kernel cannot run on logits of this kind, or None if it can."""
+    if classes > MOST_CLASSES:
+        return f"takes at most {MOST_CLASSES:,} classes, and there are {classes:,}"
+    if classes < 2:
+        return "takes at least two classes"
+    dtypes = {
+        "mosaic_tpu": ("bfloat16", "float32"),
+        "mosaic_gpu": ("bfloat16", "float16", "float32"),
+        "interpret": ("bfloat16", "float16", "float32"),
+    }[implementation]
+    if dtype.name in dtypes:
+        return None
+    if implementation == "mosaic_tpu" and dtype == jnp.float16:
+        return "cannot load float16, which the compiler of TPU kernels refuses"
+    return f"takes logits in {', '.join(dtypes)}, and these are {dtype.name}"
+
+
+def of_platform(platform: str) -> Implementation | None:
+    """The kernel of a platform, by the name of JAX's backend."""
+    kernels: dict[str, Implementation] = {"tpu": "mosaic_tpu", "gpu": "mosaic_gpu"}
+    return kernels.get(platform)
+
+
+@dataclasses.dataclass(frozen=True)
+class TpuTiles:
+    """How the kernel for TPU goes over the logits."""
+
+    rows: int
+    """In VMEM at a time."""
+    group: int
+    """Of them, worked on at a time."""
+    columns: int
+    """Of a tile."""
+    vmem: int
+    """Bytes of VMEM that the compiler may use."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rows} rows in VMEM, tiles of {self.group} x {self.columns:,}, "
+            f"{self.vmem // MIB} MiB"
+        )
+
+
+# Bytes of VMEM of a core, by `device_kind`. The compiler for a v5p allows 63.94 MiB.
+VMEM = {
+    "TPU v5 lite": 128 * MIB,
+    "TPU v5e": 128 * MIB,
+    "TPU v5": 64 * MIB,
+    "TPU v5p": 64 * MIB,
+    "TPU v6 lite": 128 * MIB,
+    "TPU v6e": 128 * MIB,
+    "TPU7x": 64 * MIB,
+}
+SMALLEST_VMEM = min(VMEM.values())
+"""What is planned with where the chip is not known."""
+
+
+def vmem() -> int:
+    """That of the chips that are there, or of the smallest."""
+    device = jax.devices()[0]
+    return VMEM.get(device.device_kind, SMALLEST_VMEM)
+
+
+# The compiler keeps some of it for itself.
+_SHARE_OF_VMEM = 15 / 16
+# A fetch of so many bytes takes longer than its latency by far: 2.4 µs at the 819 GB/s
+# of a v5e.
+_BLOCK = 2 * MIB
+# A tile fills the 64 vector registers. In the compiler's schedule for a v5e the loop
+# then takes 4.9 bundles a register of logits, and 2.4 more where it writes the
+# derivative; half the tile takes 5.3 and 2.7, twice the tile the same.
+_TILE = 64 * 8 * LANES
+# Tiles on their way between registers and memory, and the columns of the rows.
+_SCRATCH = 8 * MIB
+
+
+def _up(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
+
+
+def tpu_tiles(
+    rows: int,
+    classes: int,
+    dtype: jnp.dtype,
+    slope: jnp.dtype | None,
+    on: Features,
+    vmem: int = SMALLEST_VMEM,
+) -> TpuTiles | None:
+    """The tiles for a chip with so much VMEM, or None if a row does not fit.
+
+    Rows stand in VMEM whole, twice (one set is worked on while the next is fetched),
+    and so does their derivative: logits are read once and the derivative is written
+    once, whatever it is computed from.
+    """
+    # Rows of one register: 8 of float32, 16 of bfloat16.
+    itemsizes = [jnp.dtype(d).itemsize for d in (dtype, slope) if d is not None]
+    group = 8 * 4 // min(itemsizes)
+    width = _up(classes, LANES)
+    a_row = 2 * width * sum(itemsizes)
+    # One row of float32 for all; were it padded to a register, eight.
+    shared = 2 * width * 4 * 8 if on.class_weights else 0
+    most = int(vmem * _SHARE_OF_VMEM) - shared - _SCRATCH
+    count = min(
+        most // a_row, max(_BLOCK // (width * itemsizes[0]), 1), _up(rows, group)
+    )
+    count = max(count // group * group, group)
+    if count * a_row > most:
+        return None
+    columns = min(_TILE // group, _up(classes, LANES))
+    return TpuTiles(count, group, columns, count * a_row + shared + _SCRATCH)
+
+
+def tiles(implementation: Implementation, shape: tuple[int, int], dtype: jnp.dtype):
+    """Those of a value and its derivative, without options; for `explain`."""
+    if implementation == "mosaic_gpu":
+        return gpu_tiles(shape[1], dtype)
+    return tpu_tiles(*shape, dtype, dtype, Features(), vmem())
+
+
+@dataclasses.dataclass(frozen=True)
+class GpuTiles:
+    """How the kernel for GPU goes over the logits."""
+
+    columns: int
+    """Of a tile: one row, by one warpgroup."""
+    vector: int
+    """Logits that a thread loads at once."""
+    blocks: int
+    """Rows worked on at a time by a multiprocessor."""
+    scratch: int
+    """Bytes of shared memory asked for so that there are no more blocks than that."""
+
+    def __str__(self) -> str:
+        return (
+            f"a row a block, {self.blocks} a multiprocessor, tiles of "
+            f"{self.columns:,} in vectors of {self.vector}"
+        )
+
+
+# Of an H100, an H200 and a B200 the smallest: multiprocessors, their shared memory in
+# bytes, what one block may have of it, and the second-level cache, of which a fifth is
+# left to the rest.
+_MULTIPROCESSORS = 132
+_SHARED, _SHARED_BLOCK = 228 * KIB, 227 * KIB
+_CACHE = 50 * MIB * 4 // 5
+# Threads of a warpgroup, and logits a thread: 32 float32 registers of its 128 or so.
+_THREADS, _EACH = 128, 32
+# Bytes of the widest load.
+_WIDEST = 16
+# More blocks than registers allow do not run.
+_MOST_BLOCKS = 4
+
+
+def gpu_tiles(classes: int, dtype: jnp.dtype) -> GpuTiles:
+    """The tiles for rows of so many classes.
+
+    A row begins at a multiple of its length, so that a vector may be no longer than
+    what divides that: one logit of 50,257, eight of 128,256 in bfloat16. The rows being
+    worked on, all multiprocessors together, fit in the cache, so that the second loop
+    finds them there.
+    """
+    itemsize = jnp.dtype(dtype).itemsize
+    vector = math.gcd(classes, _WIDEST // itemsize)
+    while vector > 1 and _THREADS * vector > classes:
+        vector //= 2
+    step = _THREADS * vector
+    columns = max(min(classes, _THREADS * _EACH) // step, 1) * step
+    in_cache = _CACHE // (_MULTIPROCESSORS * classes * itemsize)
+    blocks = min(max(in_cache, 1), _MOST_BLOCKS)
+    scratch = _SHARED // (blocks + 1) + KIB if blocks < _MOST_BLOCKS else 0
+    return GpuTiles(columns, vector, blocks, min(scratch, _SHARED_BLOCK // 2 + KIB))

@@ -1,0 +1,360 @@
+"""The cross entropy of rows of logits by a kernel: the seam to the rest of the library.
+
+What kernels have no notion of is here: derivatives of every order and with respect to
+everything, the choice of an implementation, and the few numbers a row that a loss is
+put together from.
+
+The kernel has the statistic of each row, from one reading of the logits. For losses one
+by one, whose cotangents are not known beforehand, their derivative is arithmetic on
+the logits and that statistic, which XLA fuses with the cotangents: one more reading,
+and a writing. For a weighted sum of the losses it is known at once up to one factor,
+and the kernel writes it, over the logits where nobody needs them any more.
+
+The rule of each is the derivative of the same mathematics in plain JAX.
+"""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from jaxloss._core import cross_entropy
+from jaxloss._core.cross_entropy import Options
+from jaxloss._core.mesh import mesh_axes, varying
+from jaxloss._core.numerics import in_base, weighted
+from jaxloss._core.types import Array, Implementation
+from jaxloss._core.validate import Check
+from jaxloss._kernels.softmax_xent import call, config, tile
+from jaxloss._kernels.softmax_xent.tile import Features, Row, Statistic
+
+
+class Rows(NamedTuple):
+    """Rows of logits, and what their losses depend on."""
+
+    logits: Array
+    """`[rows, classes]`, in their own dtype."""
+    label: Array
+    """`[rows]`, integers."""
+    keep: Array | None
+    """`[rows]`: the others have the loss 0, whatever they hold."""
+    options: Options
+    """Each a number or `[rows, 1]`; the class weights `[1, classes]`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class How:
+    """By what the losses are computed."""
+
+    function: str
+    implementation: Implementation | None
+    base: float | None = None
+
+
+class Choice(NamedTuple):
+    """What runs, and why."""
+
+    how: How | None
+    """None for XLA, without this module."""
+    name: Implementation
+    reason: str
+
+
+def choose(
+    check: Check,
+    implementation: Implementation | None,
+    dtype: jnp.dtype,
+    shape: tuple[int, int],
+    *,
+    base: float | None = None,
+    obstacle: str | None = None,
+) -> Choice:
+    """By what losses on logits of this kind are computed.
+
+    Args:
+      check: of the function that asks.
+      implementation: what the user asks for.
+      dtype: that of the logits.
+      shape: rows and classes.
+      base: unit of the losses.
+      obstacle: why no kernel can run, if the caller knows a reason.
+
+    Raises:
+      NotImplementedError: what is asked for cannot run.
+    """
+    if implementation == "xla":
+        return Choice(None, "xla", "asked for")
+    classes = shape[1]
+    if implementation is not None:
+        no = obstacle or config.refusal(implementation, dtype, classes)
+        if no is not None:
+            raise NotImplementedError(
+                f"jaxloss.{check.function}: implementation={implementation!r} {no}. "
+                'Leave it out to have one chosen, or pass "xla", which runs everywhere.'
+            )
+        how = How(check.function, implementation, base)
+        tiles = config.tiles(implementation, shape, dtype)
+        return Choice(how, implementation, f"asked for; {tiles}")
+    kernel = config.of_platform(jax.default_backend())
+    if kernel is None:
+        return Choice(None, "xla", "the only one on this platform")
+    no = obstacle or config.refusal(kernel, dtype, classes)
+    if no is not None:
+        return Choice(None, "xla", f"{kernel} {no}")
+    if kernel not in config.BY_DEFAULT:
+        reason = f"{kernel} was not yet measured on a device; it can be asked for"
+        return Choice(None, "xla", reason)
+    reason = f"{config.BY_DEFAULT[kernel]}; {config.tiles(kernel, shape, dtype)}"
+    return Choice(How(check.function, None, base), kernel, reason)
+
+
+# ------------------------------------------------------------------ the same in JAX
+
+
+def _reference(how: How, rows: Rows) -> Array:
+    logits = rows.logits.astype(jnp.float32)
+    label = rows.label
+    if rows.keep is not None:
+        logits = jnp.where(rows.keep[:, None], logits, 0)
+        label = jnp.where(rows.keep, label, 0)
+    result = cross_entropy.of_label(
+        logits, label[:, None], rows.options, 1, base=how.base
+    )
+    loss = result.loss[:, 0]
+    return loss if rows.keep is None else jnp.where(rows.keep, loss, 0)
+
+
+def _reference_slope(
+    how: How, dtype: jnp.dtype, rows: Rows, weights: Array
+) -> tuple[Array, Array]:
+    loss, pull = jax.vjp(
+        lambda logits: _reference(how, rows._replace(logits=logits)),
+        rows.logits.astype(jnp.float32),
+    )
+    (slope,) = pull(varying(weights, mesh_axes(loss)))
+    return loss, slope.astype(dtype)
+
+
+# ------------------------------------------------------------------ by the statistic
+
+
+def _features(options: Options) -> Features:
+    smoothing = options.label_smoothing is not None
+    return Features(
+        softcap=options.logit_softcap is not None,
+        temperature=options.temperature is not None,
+        smoothing=smoothing,
+        class_weights=smoothing and options.class_weights is not None,
+        z_loss=options.z_loss is not None,
+    )
+
+
+class _Told(NamedTuple):
+    """What is known of the rows beforehand, a column each."""
+
+    row: Row
+    exists: Array
+    label_weight: Array | None
+    on: Features
+
+
+def _told(how: How, rows: Rows, weights: Array) -> _Told:
+    options, classes = rows.options, rows.logits.shape[1]
+    shape = (rows.logits.shape[0], 1)
+    label = rows.label[:, None]
+    exists = (label >= 0) & (label < classes)
+    at = jnp.where(exists, label, tile.ABSENT).astype(jnp.float32)
+    weight = jnp.where(exists, in_base(weights[:, None], how.base), jnp.nan)
+    if rows.keep is not None:
+        at = jnp.where(rows.keep[:, None], at, tile.MASKED)
+    own, label_weight, total = 1.0, None, float(classes)
+    if options.class_weights is not None:
+        own = label_weight = label_weights(rows)[:, None]
+        total = jnp.sum(options.class_weights)
+    smoothing = options.label_smoothing
+    if smoothing is None:
+        smoothing = jnp.zeros((), jnp.float32)
+    spread = smoothing / classes
+
+    def column(value: Array | float | None) -> Array:
+        value = 0.0 if value is None else value
+        return jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
+
+    row = Row(
+        label=at,
+        weight=column(weight),
+        label_mass=column((1 - smoothing) * own + spread * own),
+        others_mass=column(spread * (total - own)),
+        spread=column(spread),
+        z_loss=column(options.z_loss),
+        softcap=column(options.logit_softcap),
+        temperature=column(options.temperature),
+    )
+    return _Told(row, exists, label_weight, _features(options))
+
+
+def _loss(how: How, rows: Rows, told: _Told, seen: Statistic) -> Array:
+    """The losses from the statistics: as in `_core`, `[rows]`."""
+    options = rows.options
+    peak, rest = seen.peak, seen.rest
+    none, inf = peak == -jnp.inf, peak == jnp.inf
+    rest = jnp.where(none, 0, jnp.where(inf & (rest >= 1), jnp.nan, rest))
+    near = seen.at_label == peak
+    gap = jnp.where(near, 0, peak - jnp.where(near, 0, seen.at_label))
+    level, offset = jnp.log1p(rest), peak
+    if options.temperature is not None:
+        gap, offset = gap / options.temperature, peak / options.temperature
+    loss = jnp.where(none | (gap == jnp.inf), jnp.inf, gap + level)
+    loss = jnp.where(told.exists, loss, jnp.nan)
+    if told.label_weight is not None:
+        loss = weighted(loss, told.label_weight)
+    if options.label_smoothing is not None:
+        # Next to an infinite logit every other class is infinitely far.
+        far = jnp.where(inf & (seen.distance > 0), jnp.inf, seen.distance)
+        far = weighted(far + seen.weights * level, told.row.spread)
+        loss = (1 - options.label_smoothing) * loss + far
+    if options.z_loss is not None:
+        loss = loss + options.z_loss * (offset + level) ** 2
+    loss = in_base(loss, how.base)[:, 0]
+    return loss if rows.keep is None else jnp.where(rows.keep, loss, 0)
+
+
+def _call(how: How, told: _Told, **options: Any) -> call.Call:
+    return call.Call(how.function, how.implementation, told.on, **options)
+
+
+def _whole(function: Any, reference: Any, static: int) -> Any:
+    """A function whose derivatives are those of the reference."""
+    whole = jax.custom_jvp(function, nondiff_argnums=tuple(range(static)))
+
+    def rule(*arguments):
+        *fixed, primals, tangents = arguments
+        _, tangent = _jvp(functools.partial(reference, *fixed), primals, tangents)
+        return whole(*fixed, *primals), tangent
+
+    whole.defjvp(rule, symbolic_zeros=True)
+    return whole
+
+
+def _is_zero(tangent: Any) -> bool:
+    return isinstance(tangent, SymbolicZero)
+
+
+def _jvp(function: Any, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """`jax.jvp`, for symbolic zeros among the tangents."""
+    leaves, structure = jax.tree.flatten(primals)
+    moves = jax.tree.leaves(tangents, is_leaf=_is_zero)
+    active = [i for i, t in enumerate(moves) if not _is_zero(t)]
+
+    def of_active(*values):
+        filled = list(leaves)
+        for i, value in zip(active, values, strict=True):
+            filled[i] = value
+        return function(*jax.tree.unflatten(structure, filled))
+
+    points = tuple(leaves[i] for i in active)
+    return jax.jvp(of_active, points, tuple(moves[i] for i in active))
+
+
+def _others_move(d: Rows) -> bool:
+    """Whether anything but the logits has a tangent."""
+    leaves = jax.tree.leaves(d._replace(logits=None), is_leaf=_is_zero)
+    return not all(map(_is_zero, leaves))
+
+
+def label_weights(rows: Rows) -> Array | None:
+    """The class weight of each row's label, `[rows]`."""
+    weights = rows.options.class_weights
+    if weights is None:
+        return None
+    return weights[0][jnp.clip(rows.label, 0, weights.shape[1] - 1)]
+
+
+# ------------------------------------------------------------------ one by one
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def losses(how: How, rows: Rows) -> Array:
+    """The losses, `[rows]`, in float32."""
+    told = _told(how, rows, jnp.ones(rows.label.shape, jnp.float32))
+    weights = rows.options.class_weights
+    seen, _ = call.rows(_call(how, told), rows.logits, told.row, weights)
+    return _loss(how, rows, told, seen)
+
+
+def _losses_jvp(how: How, primals, tangents):
+    (rows,), (d,) = primals, tangents
+    if _others_move(d):
+        return _jvp(functools.partial(_reference, how), primals, tangents)
+    loss, slope = _apart(how, rows)
+    dloss = jnp.sum(slope * d.logits.astype(jnp.float32), axis=1)
+    return loss, dloss
+
+
+losses.defjvp(_losses_jvp, symbolic_zeros=True)
+
+
+def _apart_by_statistic(how: How, rows: Rows) -> tuple[Array, Array]:
+    """The losses and their derivatives in float32: arithmetic on the logits."""
+    told = _told(how, rows, jnp.ones(rows.label.shape, jnp.float32))
+    weights = rows.options.class_weights
+    seen, _ = call.rows(_call(how, told), rows.logits, told.row, weights)
+    of_row = tile.slope_of(seen, told.row, told.on)
+    x = rows.logits.astype(jnp.float32)
+    column = jax.lax.broadcasted_iota(jnp.int32, x.shape, 1)
+    is_label = column == told.row.label.astype(jnp.int32)
+    slope = tile.slope(x, is_label, told.row, of_row, weights, told.on)
+    return _loss(how, rows, told, seen), slope
+
+
+def _apart_reference(how: How, rows: Rows) -> tuple[Array, Array]:
+    ones = jnp.ones(rows.label.shape, jnp.float32)
+    return _reference_slope(how, jnp.dtype("float32"), rows, ones)
+
+
+_apart = _whole(_apart_by_statistic, _apart_reference, 1)
+
+
+# ------------------------------------------------------------------ their sum
+
+
+def _sum(losses: Array, weights: Array) -> Array:
+    return jnp.sum(weighted(losses, weights))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def total(how: How, rows: Rows, weights: Array) -> Array:
+    """Σ_i weights_i · loss_i."""
+    return _sum(losses(how, rows), weights)
+
+
+def _total_jvp(how: How, primals, tangents):
+    (rows, weights), (d, dweights) = primals, tangents
+    if _others_move(d) or _is_zero(d.logits):
+        return _jvp(lambda r, w: _sum(losses(how, r), w), primals, tangents)
+    dtype = rows.logits.dtype
+    loss, slope = with_slope(how, dtype, rows, weights)
+    dtotal = jnp.vdot(slope.astype(jnp.float32), d.logits.astype(jnp.float32))
+    if not _is_zero(dweights):
+        dtotal += jnp.vdot(loss, dweights)
+    return _sum(loss, weights), dtotal
+
+
+total.defjvp(_total_jvp, symbolic_zeros=True)
+
+
+def _with_slope(
+    how: How, dtype: jnp.dtype, rows: Rows, weights: Array
+) -> tuple[Array, Array]:
+    told = _told(how, rows, weights)
+    asked = _call(how, told, slope=jnp.dtype(dtype), in_place=True)
+    class_weights = rows.options.class_weights
+    seen, slope = call.rows(asked, rows.logits, told.row, class_weights)
+    return _loss(how, rows, told, seen), slope
+
+
+with_slope = _whole(_with_slope, _reference_slope, 2)
+"""(how, dtype, rows, weights) -> the losses, and the derivative of their weighted sum
+with respect to the logits in this dtype, written over them if it is theirs."""

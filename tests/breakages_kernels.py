@@ -1,0 +1,221 @@
+"""Ways to break the kernels on purpose, and the tests that notice."""
+
+from tests.breakages import Breakage
+
+KERNELS = "tests/test_kernels.py"
+ON_TPU = "_kernels/softmax_xent/mosaic_tpu.py"
+ON_GPU = "_kernels/softmax_xent/mosaic_gpu.py"
+TILE = "_kernels/softmax_xent/tile.py"
+OP = "_kernels/softmax_xent/op.py"
+CALL = "_kernels/softmax_xent/call.py"
+
+BREAKAGES = [
+    # The kernel for TPU.
+    Breakage(
+        "TPU: the tail of a row is left out",
+        ON_TPU,
+        "        if rest:\n            carry = step",
+        "        if rest and not whole:\n            carry = step",
+        f"{KERNELS} -k no_tile_is_special",
+    ),
+    Breakage(
+        "TPU: the tail begins a tile too early",
+        ON_TPU,
+        "carry = step(carry, whole * width, rest)",
+        "carry = step(carry, max(whole - 1, 0) * width, rest)",
+        f"{KERNELS} -k no_tile_is_special",
+    ),
+    Breakage(
+        "TPU: all tiles are the first",
+        ON_TPU,
+        "pl.multiple_of(i * width, width)",
+        "pl.multiple_of(i * 0, width)",
+        f"{KERNELS} -k no_tile_is_special",
+    ),
+    Breakage(
+        "TPU: the label is counted from the start of its tile",
+        ON_TPU,
+        "column == label - start",
+        "column == label - 0 * start",
+        f"{KERNELS} -k no_tile_is_special",
+    ),
+    Breakage(
+        "TPU: tiles end out of bounds",
+        ON_TPU,
+        "            carry = step(carry, whole * width, rest)",
+        "            carry = step(carry, jnp.int32(whole * width), width)",
+        f"{KERNELS} -k out_of_bounds and False-none",
+    ),
+    Breakage(
+        "TPU: every block writes the statistics of the first",
+        ON_TPU,
+        "return pl.BlockSpec((tiles.rows, columns), lambda i: (i, jnp.int32(0)))",
+        "return pl.BlockSpec((tiles.rows, columns), "
+        "lambda i: (i * (columns != 5), jnp.int32(0)))",
+        f"{KERNELS} -k out_of_bounds and False-none",
+    ),
+    Breakage(
+        "TPU: only the first group of rows of a block is worked on",
+        ON_TPU,
+        "groups = jnp.int32(tiles.rows // tiles.group)",
+        "groups = jnp.int32(1)",
+        f"{KERNELS} -k no_tile_is_special",
+    ),
+    Breakage(
+        "TPU: the derivative is written over the wrong operand",
+        ON_TPU,
+        "input_output_aliases={0: 1}",
+        "input_output_aliases={1: 0}",
+        f"{KERNELS} -k no_tile_is_special",
+    ),
+    Breakage(
+        "TPU: an index map that x64 makes 64 bits wide",
+        ON_TPU,
+        "return pl.BlockSpec((tiles.rows, columns), lambda i: (i, jnp.int32(0)))",
+        "return pl.BlockSpec((tiles.rows, columns), lambda i: (i, 0))",
+        f"{KERNELS} -k chooses_by_platform",
+    ),
+    # What the tiles have in common.
+    Breakage(
+        "a row starts with a maximum of 0",
+        TILE,
+        "return Statistic(zero - jnp.inf, zero - 1, zero, zero, zero)",
+        "return Statistic(zero, zero - 1, zero, zero, zero)",
+        f"{KERNELS} -k kind and z_loss",
+    ),
+    Breakage(
+        "a row starts with one term in its sum",
+        TILE,
+        "return Statistic(zero - jnp.inf, zero - 1, zero, zero, zero)",
+        "return Statistic(zero - jnp.inf, zero, zero, zero, zero)",
+        f"{KERNELS} -k kind and z_loss",
+    ),
+    Breakage(
+        "the sum of the lower tile is not rescaled",
+        TILE,
+        "rest = high + jnp.exp(-apart) * (1 + low)",
+        "rest = high + (1 + low)",
+        f"{KERNELS} -k no_tile_is_special",
+    ),
+    Breakage(
+        "the maximum of the lower tile is lost",
+        TILE,
+        "rest = high + jnp.exp(-apart) * (1 + low)",
+        "rest = high + jnp.exp(-apart) * low",
+        f"{KERNELS} -k no_tile_is_special",
+    ),
+    Breakage(
+        "maxima are counted once",
+        TILE,
+        "(_sum(jnp.where(at_peak, ONE, ZERO)) - 1)",
+        "jnp.minimum(_sum(jnp.where(at_peak, ONE, ZERO)) - 1, 0)",
+        f"{KERNELS} -k kind and z_loss",
+    ),
+    Breakage(
+        "a tile of absent classes is NaN",
+        TILE,
+        "    bound = bounded(peak)\n    # A NaN",
+        "    bound = peak\n    # A NaN",
+        f"{KERNELS} -k kind and z_loss",
+    ),
+    Breakage(
+        "the derivative at the label cancels",
+        TILE,
+        "row.label_mass * complement)",
+        "row.label_mass * (1 - label_p))",
+        f"{KERNELS} -k kind and z_loss",
+    ),
+    Breakage(
+        "a masked row keeps its derivative",
+        TILE,
+        "masked = row.label == MASKED",
+        "masked = row.label == MASKED - 1",
+        f"{KERNELS} -k kind and z_loss",
+    ),
+    Breakage(
+        "the distances of the lower tile are not moved",
+        TILE,
+        "moved = jnp.where(lower == 0, 0.0, lower * apart)",
+        "moved = jnp.where(lower == 0, 0.0, 0 * lower * apart)",
+        f"{KERNELS} -k no_tile_is_special and all",
+    ),
+    # The kernel for GPU.
+    Breakage(
+        "GPU: the last tile counts what was counted before",
+        ON_GPU,
+        "column >= width - rest",
+        "column >= 0",
+        f"{KERNELS} -k body_for_gpu_on_shapes and 129",
+    ),
+    Breakage(
+        "GPU: there is no last tile",
+        ON_GPU,
+        "    if end is not None:\n        write",
+        "    if end is not None and whole == 0:\n        write",
+        f"{KERNELS} -k body_for_gpu_on_shapes and 129",
+    ),
+    Breakage(
+        "GPU: the last tile begins a column late",
+        ON_GPU,
+        "max(classes - width, 0)",
+        "max(classes - width, 0) + 1",
+        f"{KERNELS} -k body_for_gpu_on_shapes and 129",
+    ),
+    Breakage(
+        "GPU: the last tile is read after it was written over",
+        ON_GPU,
+        "        write(last, *end)",
+        "        write(last, *read(last))",
+        f"{KERNELS} -k body_for_gpu_on_shapes and 129",
+    ),
+    Breakage(
+        "GPU: the padding of a short row counts",
+        ON_GPU,
+        "column < classes if whole == 0",
+        "column < width if whole == 0",
+        f"{KERNELS} -k body_for_gpu_on_shapes and True-2",
+    ),
+    Breakage(
+        "GPU: the label is counted from the start of its tile",
+        ON_GPU,
+        "column == label - start",
+        "column == label - 0 * start",
+        f"{KERNELS} -k body_for_gpu_on_shapes and 256",
+    ),
+    Breakage(
+        "GPU: the first tile is skipped",
+        ON_GPU,
+        "        jnp.int32(0),\n        jnp.int32(whole),\n        lambda",
+        "        jnp.int32(1),\n        jnp.int32(whole),\n        lambda",
+        f"{KERNELS} -k body_for_gpu_on_shapes and 256",
+    ),
+    # The seam.
+    Breakage(
+        "the derivative of a label that does not exist is a number",
+        OP,
+        "weight = jnp.where(exists, in_base(weights[:, None], how.base), jnp.nan)",
+        "weight = jnp.where(exists, in_base(weights[:, None], how.base), 1.0)",
+        f"{KERNELS} -k kind and z_loss",
+    ),
+    Breakage(
+        "the second derivative is that of a constant",
+        OP,
+        "        return whole(*fixed, *primals), tangent",
+        "        return whole(*fixed, *primals), jax.tree.map(jnp.zeros_like, tangent)",
+        f"{KERNELS} -k transformation and hvp",
+    ),
+    Breakage(
+        "mapped rows are those of the first",
+        CALL,
+        "return jnp.moveaxis(x, at, 0)",
+        "return 0 * jnp.moveaxis(x, at, 0) + jnp.moveaxis(x, at, 0)[:1]",
+        f"{KERNELS} -k transformation and mean-vmap",
+    ),
+    Breakage(
+        "a named kernel is replaced in silence",
+        CALL,
+        "        if call.implementation not in kernels:",
+        "        if call.implementation not in kernels and kernels:",
+        f"{KERNELS} -k named_implementation",
+    ),
+]
