@@ -283,6 +283,11 @@ def test_a_reliability_diagram():
     close(diagram.confidence, np.bincount(place, p, minlength=4))
     right = logits.argmax(-1) == labels
     close(diagram.correct, np.bincount(place, right, minlength=4))
+    # A confidence at a bound belongs to the bin below it.
+    half = metrics.expected_calibration_error(
+        jnp.zeros((1, 2)), jnp.zeros(1, int), bins=4
+    )
+    close(half.count, [0, 1, 0, 0])
 
 
 def test_what_cannot_be_merged_is_refused():

@@ -221,7 +221,13 @@ def preference_rewards(
       `PreferenceRewards`: the rewards of the chosen and of the rejected answers, their
       margins, and whether the chosen one is ahead (1, 0, or 1/2 for a tie), float32
       (float64 for float64 inputs), each of the inputs' shape. Average them with
-      `jaxloss.metrics.mean`, which takes a mask. No gradient passes.
+      `jaxloss.metrics.mean`, which takes a mask.
+
+    Numerics:
+      The margin is summed from the four log-probabilities, as in `dpo_loss`.
+
+    Gradient:
+      None passes.
 
     Raises:
       TypeError: an array not floating.

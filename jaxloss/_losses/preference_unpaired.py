@@ -134,7 +134,13 @@ def kto_reference_point(
 
     Returns:
       The estimate in nats, at least 0, float32 (float64 for float64 inputs), a scalar;
-      0 where nothing is kept. No gradient passes.
+      0 where nothing is kept.
+
+    Numerics:
+      A NaN that is not masked makes it NaN, whatever its sign.
+
+    Gradient:
+      None passes.
 
     Raises:
       TypeError: an array not floating.
