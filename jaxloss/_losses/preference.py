@@ -117,8 +117,8 @@ def dpo_loss(
       ...     reference_chosen_log_probs=jnp.array([-13.0, -29.5]),
       ...     reference_rejected_log_probs=jnp.array([-13.0, -29.0]),
       ... )
-      >>> print(loss.round(4))
-      [0.5981 0.771 ]
+      >>> print(loss.round(5))
+      [0.59814 0.77096]
 
     References:
       Rafailov et al., *Direct Preference Optimization*, arXiv:2305.18290; Mitchell, *A

@@ -74,10 +74,10 @@ def kto_loss(
       ...     jnp.array([-12.0, -30.0]),
       ...     jnp.array([1, 0]),
       ...     reference_log_probs=jnp.array([-13.0, -29.0]),
-      ...     kl=0.5,
+      ...     kl=1.0,
       ... )
-      >>> print(loss.round(4))
-      [0.4875 0.4626]
+      >>> print(loss.round(5))
+      [0.5     0.45017]
 
     References:
       Ethayarajh et al., *KTO: Model Alignment as Prospect Theoretic Optimization*,
