@@ -130,11 +130,12 @@ every = pytest.mark.parametrize(
 def test_is_the_reference(metric, arrays, reference):
     _, _, weights, where = problem()
     wide = [a.astype(np.float64) if a.dtype == np.float32 else a for a in arrays]
-    close(metric(*arrays).value, reference(*wide, np.ones(B)), 2e-6)
-    close(metric(*arrays, weights=weights).value, reference(*wide, weights), 2e-6)
+    compiled = jax.jit(metric)
+    close(compiled(*arrays).value, reference(*wide, np.ones(B)), 2e-6)
+    close(compiled(*arrays, weights=weights).value, reference(*wide, weights), 2e-6)
     kept = [a[where] for a in wide]
     spoiled = [spoil(a, where) for a in arrays]
-    actual = jax.jit(metric)(*spoiled, where=where, weights=weights)
+    actual = compiled(*spoiled, where=where, weights=weights)
     close(actual.value, reference(*kept, weights[where].astype(np.float64)), 2e-6)
     for leaf in jax.tree.leaves(actual):
         assert leaf.dtype == jnp.float32
@@ -282,6 +283,11 @@ def test_a_reliability_diagram():
     close(diagram.confidence, np.bincount(place, p, minlength=4))
     right = logits.argmax(-1) == labels
     close(diagram.correct, np.bincount(place, right, minlength=4))
+    # A confidence at a bound belongs to the bin below it.
+    half = metrics.expected_calibration_error(
+        jnp.zeros((1, 2)), jnp.zeros(1, int), bins=4
+    )
+    close(half.count, [0, 1, 0, 0])
 
 
 def test_what_cannot_be_merged_is_refused():

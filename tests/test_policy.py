@@ -23,7 +23,7 @@ def close(actual, expected, rtol=1e-6, atol=0.0):
 
 def value_and_slope(loss, x, *arrays):
     """The loss of each entry, and its derivative by the first argument."""
-    return jax.vmap(jax.value_and_grad(loss))(x, *arrays)
+    return jax.jit(jax.vmap(jax.value_and_grad(loss)))(x, *arrays)
 
 
 # ------------------------------------------------------------------ PPO
@@ -123,7 +123,7 @@ def test_the_gate_of_a_ratio_that_overflows_is_closed():
     value, slope = value_and_slope(loss, x, advantage)
     close(value, [-4, 4 / 1.05, 0, -4 / (1 + np.e), -6])
     close(slope, [0, 0, 0, 0, -3])
-    curvature = jax.vmap(jax.hessian(loss))(x, advantage)
+    curvature = jax.jit(jax.vmap(jax.hessian(loss)))(x, advantage)
     assert np.isfinite(curvature).all()
 
 
@@ -205,7 +205,7 @@ def test_estimators_agree_with_the_divergence_on_average():
             log_p = jax.nn.log_softmax(logits)
             return jnp.sum(p * jaxloss.kl_estimate(log_p, log_q, estimator=estimator))
 
-        return jax.grad(loss)(logits[0])
+        return jax.jit(jax.grad(loss))(logits[0])
 
     def divergence(logits):
         log_p = jax.nn.log_softmax(logits)
@@ -270,7 +270,7 @@ def test_averages_of_tokens(aggregation):
     average = functools.partial(
         jaxloss.aggregate_tokens, aggregation=aggregation, where=where
     )
-    value, gradient = jax.value_and_grad(average)(spoiled)
+    value, gradient = jax.jit(jax.value_and_grad(average))(spoiled)
     close(value, expected)
     assert (np.asarray(gradient)[~np.asarray(where)] == 0).all()
     # An average is linear: the gradient is its weights.
@@ -317,7 +317,7 @@ def test_answers_spread_over_devices(aggregation):
         return grpo(*arrays, where=where, aggregation=aggregation, axis_name="d")
 
     parts = [x.reshape(2, B // 2, *x.shape[1:]) for x in (*arrays, where)]
-    spread = jax.vmap(mean, axis_name="d")(*parts)
+    spread = jax.jit(jax.vmap(mean, axis_name="d"))(*parts)
     losses = np.asarray(grpo(*arrays), np.float64)
     expected = by_numpy(losses, np.asarray(where), aggregation)
     if aggregation == "bnpo":
@@ -381,10 +381,19 @@ def test_gspo_is_ppo_of_the_sequence_s_ratio():
             reduction="mean",
         )
 
-    actual, expected = (jax.value_and_grad(f)(new) for f in (gspo, ppo))
+    actual, expected = (jax.jit(jax.value_and_grad(f))(new) for f in (gspo, ppo))
     close(actual[0], expected[0])
     close(actual[1], expected[1], atol=1e-8)
     assert np.abs(actual[1]).max() > 0.01
+    # The mean is over the tokens kept.
+    difference, keep = np.asarray(new - old, np.float64), np.asarray(where)
+    means = [
+        d[k].mean() if k.any() else 0 for d, k in zip(difference, keep, strict=True)
+    ]
+    ratio = functools.partial(jaxloss.sequence_log_ratio, new, old)
+    close(ratio(where=where), means)
+    close(ratio(), difference.mean(-1))
+    close(ratio(where=where[:, 0]), np.where(keep[:, 0], difference.mean(-1), 0))
 
 
 def test_ranks_are_read_exactly():
@@ -407,15 +416,20 @@ def test_sequence_log_probs_by_hand():
     tokens = np.array([[0, 1, 3], [2, -100, 1]])
     log_p = np.asarray(jax.nn.log_softmax(logits.astype(jnp.float64)))
     rows = [log_p[0, range(3), tokens[0]], log_p[1, [0, 2], [2, 1]]]
-    ours = functools.partial(jaxloss.sequence_log_probs, logits, jnp.asarray(tokens))
+    ours = jax.jit(
+        functools.partial(jaxloss.sequence_log_probs, logits, jnp.asarray(tokens)),
+        static_argnames=("average", "ignore_index"),
+    )
     close(ours(ignore_index=-100), [row.sum() for row in rows])
     close(ours(ignore_index=-100, average=True), [row.mean() for row in rows])
     keep = jnp.asarray([[False, True, False], [True, False, False]])
     close(ours(where=keep), [rows[0][1], rows[1][0]])
     close(ours(where=jnp.asarray([True, False])), [rows[0].sum(), 0])
     # A token that does not exist and is not ignored is loud.
-    value, gradient = jax.value_and_grad(
-        lambda x: jnp.sum(jaxloss.sequence_log_probs(x, jnp.asarray(tokens)))
+    value, gradient = jax.jit(
+        jax.value_and_grad(
+            lambda x: jnp.sum(jaxloss.sequence_log_probs(x, jnp.asarray(tokens)))
+        )
     )(logits)
     assert np.isnan(value) and np.isnan(gradient[1, 1]).all()
 
@@ -445,8 +459,9 @@ def test_grpo_on_the_fused_head_is_grpo_on_logits(importance):
         )[..., 0]
         return loss(log_probs, advantage, old, reference)
 
-    actual = jax.value_and_grad(fused, (0, 1))(hidden, kernel)
-    expected = jax.value_and_grad(plain, (0, 1))(hidden, kernel)
+    actual, expected = (
+        jax.jit(jax.value_and_grad(f, (0, 1)))(hidden, kernel) for f in (fused, plain)
+    )
     close(actual[0], expected[0], 1e-5)
     for a, e in zip(actual[1], expected[1], strict=True):
         assert np.abs(e).max() > 1e-3

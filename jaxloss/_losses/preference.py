@@ -117,8 +117,8 @@ def dpo_loss(
       ...     reference_chosen_log_probs=jnp.array([-13.0, -29.5]),
       ...     reference_rejected_log_probs=jnp.array([-13.0, -29.0]),
       ... )
-      >>> print(loss.round(4))
-      [0.5981 0.771 ]
+      >>> print(loss.round(5))
+      [0.59814 0.77096]
 
     References:
       Rafailov et al., *Direct Preference Optimization*, arXiv:2305.18290; Mitchell, *A
@@ -221,7 +221,13 @@ def preference_rewards(
       `PreferenceRewards`: the rewards of the chosen and of the rejected answers, their
       margins, and whether the chosen one is ahead (1, 0, or 1/2 for a tie), float32
       (float64 for float64 inputs), each of the inputs' shape. Average them with
-      `jaxloss.metrics.mean`, which takes a mask. No gradient passes.
+      `jaxloss.metrics.mean`, which takes a mask.
+
+    Numerics:
+      The margin is summed from the four log-probabilities, as in `dpo_loss`.
+
+    Gradient:
+      None passes.
 
     Raises:
       TypeError: an array not floating.

@@ -140,8 +140,8 @@ def simpo_loss(
     Examples:
       >>> import jax.numpy as jnp, jaxloss
       >>> chosen, rejected = jnp.array([-0.5, -1.5]), jnp.array([-1.5, -1.0])
-      >>> print(jaxloss.simpo_loss(chosen, rejected).round(4))
-      [0.3133 2.1269]
+      >>> print(jaxloss.simpo_loss(chosen, rejected).round(5))
+      [0.31326 2.12693]
 
     References:
       Meng, Xia, Chen, *SimPO: Simple Preference Optimization with a Reference-Free

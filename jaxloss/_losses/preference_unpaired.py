@@ -74,10 +74,10 @@ def kto_loss(
       ...     jnp.array([-12.0, -30.0]),
       ...     jnp.array([1, 0]),
       ...     reference_log_probs=jnp.array([-13.0, -29.0]),
-      ...     kl=0.5,
+      ...     kl=1.0,
       ... )
-      >>> print(loss.round(4))
-      [0.4875 0.4626]
+      >>> print(loss.round(5))
+      [0.5     0.45017]
 
     References:
       Ethayarajh et al., *KTO: Model Alignment as Prospect Theoretic Optimization*,
@@ -134,7 +134,13 @@ def kto_reference_point(
 
     Returns:
       The estimate in nats, at least 0, float32 (float64 for float64 inputs), a scalar;
-      0 where nothing is kept. No gradient passes.
+      0 where nothing is kept.
+
+    Numerics:
+      A NaN that is not masked makes it NaN, whatever its sign.
+
+    Gradient:
+      None passes.
 
     Raises:
       TypeError: an array not floating.

@@ -58,8 +58,8 @@ def reward_model_loss(
     Examples:
       >>> import jax.numpy as jnp, jaxloss
       >>> chosen, rejected = jnp.array([1.5, 0.0]), jnp.array([0.5, 1.0])
-      >>> print(jaxloss.reward_model_loss(chosen, rejected).round(4))
-      [0.3133 1.3133]
+      >>> print(jaxloss.reward_model_loss(chosen, rejected).round(5))
+      [0.31326 1.31326]
 
     References:
       Bradley, Terry, *Rank Analysis of Incomplete Block Designs*, Biometrika 39, 1952;
