@@ -113,8 +113,8 @@ def test_vicreg_by_its_definition():
 
 def test_koleo_of_near_neighbours():
     """Distances of 1e-4 between directions, in relative terms."""
-    angle = jnp.asarray([0.0, 1e-4, 1.0, 1.00001], jnp.float32)
-    x = jnp.stack([jnp.ones(4), jnp.tan(angle)], axis=1).astype(jnp.float32)
+    angle = np.array([0.0, 1e-4, 1.0, 1.00001])
+    x = np.stack([np.ones(4), np.tan(angle)], axis=1).astype(np.float32)
     wide = np.asarray(x, np.float64)
     theta = np.arctan2(wide[:, 1], wide[:, 0])
     near = 2 * np.sin(np.abs(np.diff(theta)[[0, 0, 2, 2]]) / 2)
