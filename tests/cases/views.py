@@ -379,8 +379,8 @@ CASES = [
         event=(2,),
         vmapped=True,
         scales=EMBEDDING_SCALES,
-        # A logarithm of a distance near 1 is a difference. The gradient adds up those of
-        # several angles with both signs, each as long as 1 over the embedding is.
+        # A logarithm of a distance near 1 is a difference. The gradient adds up those
+        # of several angles with both signs, as long as 1 over the embedding is.
         floor=lambda x: 2e-7,
         rtol=2 * COARSE,
     ),
