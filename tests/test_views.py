@@ -94,6 +94,17 @@ def test_barlow_twins_is_about_correlations():
     assert same < 1e-12
 
 
+@pytest.mark.parametrize("name", ["barlow_twins_loss", "vicreg_loss"])
+def test_features_far_from_zero(name):
+    """Their mean is rounded there; that of the differences to it is not."""
+    a, b = (jnp.round(64 * x) / 64 for x in draw())
+    # An invariance of 0, for the views are shifted apart.
+    options = {"invariance_weight": 0.0} if name == "vicreg_loss" else {}
+    expected = WHOLE[name](a, b, **options)
+    actual = WHOLE[name](a + 2.0**17, b - 2.0**16, **options)
+    close(actual, expected, rtol=1e-6)
+
+
 def test_vicreg_by_its_definition():
     a, b = draw(size=0.7)
     wide = [np.asarray(x, np.float64) for x in (a, b)]
