@@ -425,9 +425,9 @@ def test_labels_of_angular_margins(transform):
 
 def test_contrastive_labels():
     a, b = draw()
-    soft = jnp.linspace(0, 1, 8)
+    soft = np.linspace(0, 1, 8, dtype=np.float32)
     loss = functools.partial(jaxloss.contrastive_loss, a, b, margin=5.0)
-    near, far = loss(labels=jnp.ones(8)), loss(labels=jnp.zeros(8))
+    near, far = (np.asarray(loss(labels=np.full(8, y))) for y in (1, 0))
     close(loss(labels=soft), soft * near + (1 - soft) * far)
     close(loss(labels=jnp.arange(8) % 2 == 0), jnp.where(jnp.arange(8) % 2, far, near))
     assert jnp.isnan(loss(labels=soft + 0.01)[-1])

@@ -70,7 +70,7 @@ def swav_loss(
       >>> scores = jnp.array([[0.9, 0.1], [0.8, 0.3]])
       >>> other_scores = jnp.array([[0.8, 0.2], [0.7, 0.4]])
       >>> print(jaxloss.swav_loss(scores, other_scores).round(4))
-      [0.1143 4.2749]
+      [0.2179 4.5995]
 
     References:
       Caron et al., *Unsupervised Learning of Visual Features by Contrasting Cluster

@@ -212,9 +212,9 @@ def koleo_loss(
       embeddings), or a scalar when reduced. An example without any other has loss 0.
 
     Numerics:
-      Distances are computed from chords: accurate in relative terms for nearly equal
-      directions. Equal directions have no gradient. Time :math:`O(B^2 D)`, memory
-      :math:`O(B^2 + B D)`.
+      Distances are computed from chords: good to a few roundings down to about 1e-4 in
+      float32, and to 2e-5 of themselves at 1e-5. Equal directions have no gradient.
+      Time :math:`O(B^2 D)`, memory :math:`O(B^2 + B D)`.
 
     Gradient:
       With :math:`d` the distance and :math:`c` the cosine to the nearest neighbour
