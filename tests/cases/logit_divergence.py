@@ -225,8 +225,8 @@ def dirichlet_floor(a, b):
 
 def crossing_floor(s, t):
     # Where q crosses p, log q - log p is 0 but for its rounding, which is that of the
-    # differences of the logits, times p.
-    return 1.2e-8
+    # differences of the logits, times p: of all classes but the largest, if it is alone.
+    return float(2e-8 * (1 - max(both(s, t)[3])))
 
 
 def apart_floor(s, t):
