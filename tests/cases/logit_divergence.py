@@ -227,7 +227,7 @@ def crossing_floor(s, t):
     # Where q crosses p, log q - log p is 0 but for its rounding, which is that of the
     # differences of the logits, times the mass beside the largest class.
     _, _, q, p = both(s, t)
-    return float(2e-8 * (1 - min(max(p), max(q))))
+    return float(6e-8 * (1 - min(max(p), max(q))))
 
 
 def apart_floor(s, t):
