@@ -213,6 +213,8 @@ def test_two_hot_by_the_target():
     beside = (1.0 + 1.0) / 1.0
     at_point = slope(jnp.float32(-0.5))
     np.testing.assert_allclose(at_point, (inside + beside) / 2, rtol=1e-6)
+    at_end = slope(jnp.float32(-2.0))
+    np.testing.assert_allclose(at_end, inside / 2, rtol=1e-6)
     assert np.isnan(slope(jnp.float32(jnp.nan)))
     assert np.isnan(jaxloss.two_hot_loss(x, jnp.float32(0), support=SUPPORT[::-1]))
     with pytest.raises(ValueError, match="`support`"):

@@ -32,8 +32,8 @@ def hats(y: Array, points: Array, axis: int) -> Array:
     points = _along(points, y.ndim, axis)
     low, high = _ends(points, axis)
     width = high - low
-    # At either end only one side counts.
-    edge = jnp.full_like(y, 2)
+    # At either end the other side is level, and the mean of both is half of this one.
+    edge = jnp.ones_like(y)
     rising = jnp.concatenate([edge, (y - low) / width], axis=axis)
     falling = jnp.concatenate([(high - y) / width, edge], axis=axis)
     return positive_part(_smaller(rising, falling))
@@ -81,9 +81,17 @@ def _ends(values: Array, axis: int) -> tuple[Array, Array]:
     )
 
 
+@jax.custom_jvp
 def _clipped(y: Array, low: Array, high: Array) -> Array:
-    """y within its limits, at which the derivative is the mean of both sides."""
-    return _smaller(-_smaller(-y, -low), high)
+    """y within its limits, with the derivative 1 at them too; NaN at NaN."""
+    return jnp.clip(y, low, high)
+
+
+@_clipped.defjvp
+def _(primals, tangents):
+    (y, low, high), (dy, dlow, dhigh) = primals, tangents
+    inside = jnp.where(y < low, dlow, jnp.where(y > high, dhigh, dy))
+    return _clipped(y, low, high), jnp.where(jnp.isnan(y), y, 1) * inside
 
 
 @jax.custom_jvp

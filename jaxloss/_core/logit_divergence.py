@@ -38,7 +38,7 @@ def _differences(t: Array, s: Array, axis: axes.RowAxis) -> tuple[Array, Array]:
     whole, lost = jnp.where(absent, 0, whole), jnp.where(jnp.isfinite(whole), lost, 0)
     difference = (whole - _mean(whole, p, axis)) + lost
     u = difference - _mean(difference, p, axis)
-    dominant = p > 0.5
+    dominant = (p > 0.5) & jnp.isfinite(u)
     rest = _mean(jnp.where(dominant, 0, u), p, axis)
     return p, jnp.where(dominant, -rest / jnp.where(dominant, p, 1), u)
 
@@ -86,8 +86,7 @@ def _(axis, primals, tangents):
 def _to_mixture(d: Array, share: Array) -> Array:
     """log(q / (share p + (1 - share) q)), where d = log q - log p."""
     near = jnp.abs(d) < 1
-    small = jnp.where(near, d, 0)
-    close = small - jnp.log1p((1 - share) * jnp.expm1(small))
+    close = -jnp.log1p(share * expm1(-jnp.where(near, d, 0)))
     far = jnp.where(near, 0, d)
     return jnp.where(
         near, close, -jnp.logaddexp(jnp.log(share) - far, jnp.log1p(-share))
@@ -100,11 +99,11 @@ def jensen_shannon(t: Array, s: Array, share: Array, axis: axes.RowAxis) -> Arra
     p, q, d = _pair(t, s, axis)
     of_q, of_p = _to_mixture(d, share), _to_mixture(-d, 1 - share)
     near = jnp.abs(d) < 1
-    # With x = e^d, and y = m / p, both logarithms small: the same terms, plus parts
-    # whose sum is 0, as (1 - β) ψ(x) - ψ(y) with ψ(x) = x log x - x + 1.
-    log_y = -jnp.where(near, of_p, 0)
+    # With l = log(m / p), p log(p / m) + m - p = p (e^l - 1 - l), and likewise for q:
+    # what is added to the two terms of a class, β (m - p) + (1 - β) (m - q), is 0.
     m = share * p + (1 - share) * q
-    close = (1 - share) * bregman(q, -jnp.where(near, d, 0), p) - bregman(m, -log_y, p)
+    to_p, to_q = (-jnp.where(near, log, 0) for log in (of_p, of_q))
+    close = share * bregman(p, to_p, m) + (1 - share) * bregman(q, to_q, m)
     far = weighted(of_p, share * p) + weighted(of_q, (1 - share) * q)
     return axes.total(jnp.where(near, close, far), axis)
 

@@ -178,7 +178,7 @@ def class_balanced_weights(
         jnp.asarray(1 - beta, n.dtype) if isinstance(beta, int | float) else 1 - given
     )
     missing = missing[..., None] if missing.ndim else missing
-    n = jnp.where(n >= 0, n, n * jnp.nan)
+    n = n + jnp.where(n >= 0, 0, jnp.nan)
     exists, limit = n != 0, missing == 0
     # n log β, which is -inf for β = 0.
     decay = jnp.where(exists, n, 1) * jnp.log1p(-jnp.where(limit, 0.5, missing))

@@ -276,9 +276,9 @@ def multilabel_margin_loss(
 
     Numerics:
       :math:`m + s_i - s_j` is right to its last place, so an offset of the scores
-      cancels. All pairs are compared: time grows with the square of the classes, while
-      under `jit` no array of that size is stored. A label other than 0 and 1 gives NaN
-      in value and gradient.
+      cancels. All pairs are compared: time grows with the square of the classes, and so
+      may memory (XLA on CPU stores the pairs of a batch). A label other than 0 and 1
+      gives NaN in value and gradient.
 
     Gradient:
       For a label that does not hold, the number of those it comes too close to, over C;
@@ -313,7 +313,7 @@ def multilabel_margin_loss(
     s, holds, rival = (
         jnp.moveaxis(a, x.axis, -1) for a in (x.predictions, holds, rival)
     )
-    s = jnp.where(invalid[..., None], jnp.nan, s)
+    s = s + jnp.where(invalid[..., None], jnp.nan, 0)
     dtype = s.dtype
     lead = jnp.broadcast_to(lead, x.shape)[..., None]
     total = _all_pairs(s, holds.astype(dtype), rival.astype(dtype), lead)
@@ -368,7 +368,7 @@ def _pairs(s, holds, rival, margin, function) -> Array:
 
 def _all_pairs_jvp(primals, tangents):
     # The number of rivals that come too close to a label, and of labels to a rival:
-    # counted again rather than kept, for they would be arrays of all pairs.
+    # counted again, so that no array of all pairs is kept for the backward pass.
     (s, holds, rival, margin), (ds, _, _, dmargin) = primals, tangents
     total = _all_pairs(s, holds, rival, margin)
     dtotal = jnp.zeros_like(total)

@@ -119,7 +119,8 @@ def sampled_softmax_cross_entropy(
         check.shape("labels", y, x.shape)
         drawn = check.labels("sampled_labels", sampled_labels)
         drawn = _shared(check, "sampled_labels", drawn, others.shape)
-        common = jnp.promote_types(y.dtype, drawn.dtype)
+        wide = max(y.dtype.itemsize, drawn.dtype.itemsize) == 8
+        common = jnp.int64 if wide else jnp.int32
         miss = drawn.astype(common) != y.astype(common)[..., None]
         entries = both(entries, miss)
 

@@ -225,8 +225,14 @@ def dirichlet_floor(a, b):
 
 def crossing_floor(s, t):
     # Where q crosses p, log q - log p is 0 but for its rounding, which is that of the
-    # differences of the logits, times p.
-    return 1.2e-8
+    # differences of the logits, times the mass beside the largest class.
+    _, _, q, p = both(s, t)
+    return float(6e-8 * (1 - min(max(p), max(q))))
+
+
+def apart_floor(s, t):
+    # Far from equality the derivative is a difference of two rounded probabilities.
+    return 1.2e-7 if kl(s, t) > 1 else crossing_floor(s, t)
 
 
 NO_OFFSET: tuple[Scale, ...] = ("tiny", "unit", "wide", "saturated")
@@ -306,6 +312,8 @@ CASES = [
         gradient=total_variation_gradient,
         event=(1, 1),
         floor=crossing_floor,
+        # A sum of differences of probabilities, each good to 2e-7.
+        rtol=8e-7,
     ),
     Case(
         name="total_variation",
@@ -316,6 +324,8 @@ CASES = [
         gradient=swapped(total_variation_gradient),
         event=(1, 1),
         floor=crossing_floor,
+        # A sum of differences of probabilities, each good to 2e-7.
+        rtol=8e-7,
     ),
     Case(
         name="hellinger_distance",
@@ -342,7 +352,7 @@ CASES = [
         formula=functools.partial(renyi, alpha=ORDER),
         gradient=functools.partial(renyi_gradient, alpha=ORDER),
         event=(1, 1),
-        floor=crossing_floor,
+        floor=apart_floor,
     ),
     *(
         Case(
@@ -353,7 +363,7 @@ CASES = [
             formula=functools.partial(renyi, alpha=mp.mpf(alpha)),
             gradient=functools.partial(renyi_gradient, alpha=mp.mpf(alpha)),
             event=(1, 1),
-            floor=crossing_floor,
+            floor=apart_floor,
         )
         for alpha in (1 - 2.0**-10, 2.0)
     ),
@@ -366,7 +376,8 @@ CASES = [
         formula=functools.partial(renyi, alpha=mp.mpf(1.5)),
         gradient=functools.partial(renyi_target_gradient, alpha=mp.mpf(1.5)),
         event=(1, 1),
-        floor=crossing_floor,
+        # Times α / (α - 1).
+        floor=lambda s, t: 3 * apart_floor(s, t),
     ),
     Case(
         name="distillation_loss",
