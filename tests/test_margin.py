@@ -181,9 +181,7 @@ def test_w24_labels_out_of_range_are_loud(loss, label):
     assert np.isnan(gradient).all()
 
 
-@pytest.mark.parametrize(
-    "dtype", [jnp.int8, *rarely(jnp.uint8, jnp.int64, jnp.uint32)]
-)
+@pytest.mark.parametrize("dtype", [jnp.int8, *rarely(jnp.uint8, jnp.int64, jnp.uint32)])
 @multiclass
 def test_labels_of_any_integer_dtype(loss, dtype):
     """300 classes: more than a label of 8 bits can count."""
