@@ -48,7 +48,7 @@ test: doctest unit ## Set up, then run the tests
 
 doctest: $(RUN_STAMP) ## Run the examples in the docstrings
 	@echo '==> doctest: the examples in the docstrings'
-	@$(BIN)/python -m pytest --doctest-modules jaxloss
+	@$(BIN)/python -m pytest -n $(JOBS) --doctest-modules jaxloss
 
 optax-suite: $(RUN_STAMP) ## Run optax's own loss tests against jaxloss
 	@echo "==> optax-suite: optax's own loss tests, run against jaxloss"

@@ -90,7 +90,7 @@ class Plain(NamedTuple):
 
 
 class Masked(NamedTuple):
-    """Of the loss with a mask; where the loss reduces, with a mask and weights."""
+    """Of the loss with a mask; where the loss reduces, with weights too."""
 
     value: Any
     gradient: Any
@@ -100,6 +100,7 @@ class Masked(NamedTuple):
     mean: Any = None
     sum_by_weight: Any = None
     mean_gradient: Any = None
+    mean_unweighted: Any = None
 
 
 class Compiled:
@@ -110,7 +111,7 @@ class Compiled:
         self.arrays = draw(case, case.ordinary, np.float32)
         """Ordinary float32 inputs."""
         takes = options_of(case)
-        self.weighs = {"where", "weights", "reduction"} <= takes
+        self.weighs = "weights" in takes
         self.reduces = "reduction" in takes and not case.vmapped
         self.traces: Counter[tuple] = Counter()
         """How often `plain` was traced, by the shapes and dtypes of its inputs."""
@@ -154,22 +155,24 @@ class Compiled:
             value, gradient = value_and_gradient(loss, case, arrays)
             of = along(loss, case, arrays)
             _, tangent = jax.jvp(of, (x,), (jnp.ones_like(x),))
-            if not self.weighs:
+            if not self.reduces:
                 return Masked(value, gradient, tangent)
 
-            def reduced(weights, reduction):
-                return functools.partial(loss, weights=weights, reduction=reduction)
+            def reduced(reduction, weights):
+                weighed = {"weights": weights} if self.weighs else {}
+                return functools.partial(loss, reduction=reduction, **weighed)
 
             total, by_weight = jax.value_and_grad(
-                lambda weights: reduced(weights, "sum")(*arrays)
+                lambda weights: reduced("sum", weights)(*arrays)
             )(weights)
             mean, mean_gradient = value_and_gradient(
-                reduced(weights, "mean"), case, arrays
+                reduced("mean", weights), case, arrays
             )
-            weighted = reduced(weights, "none")(*arrays)
+            weighted = reduced("none", weights)(*arrays)
+            unweighted = functools.partial(loss, reduction="mean")(*arrays)
             return Masked(
                 *(value, gradient, tangent, weighted),
-                *(total, mean, by_weight, mean_gradient),
+                *(total, mean, by_weight, mean_gradient, unweighted),
             )
 
         return jax.jit(run)

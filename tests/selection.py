@@ -28,7 +28,7 @@ scale where a row has none of that name):
 | bfloat16 at the other scales        | exhaustive | exhaustive    | exhaustive   |
 | float16, float64 at unit scale      | exhaustive | usual         | exhaustive   |
 | float16, float64 at other scales    | exhaustive | exhaustive    | not run      |
-| Hessian at unit scale               | usual      | usual         | exhaustive   |
+| Hessian at unit and wide scale      | usual      | usual         | exhaustive   |
 | Hessian at the other scales         | exhaustive | exhaustive    | exhaustive   |
 
 A test of a family (`tests/test_<family>.py`) is in the usual run if it takes about
@@ -84,7 +84,8 @@ def accuracy_runs(case: Case, scale: Scale, dtype: str) -> Run:
 
 def hessian_runs(case: Case, scale: Scale) -> Run:
     """Where the diagonal of the Hessian is measured."""
-    return "usual" if scale == case.ordinary and is_first(case) else "exhaustive"
+    often = scale in (case.ordinary, "wide")
+    return "usual" if often and is_first(case) else "exhaustive"
 
 
 def once_runs(case: Case) -> Run:
