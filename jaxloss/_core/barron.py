@@ -13,7 +13,7 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core.logarithm import log1p_surplus
-from jaxloss._core.robust import hypotenuse
+from jaxloss._core.robust import cosine, hypotenuse
 from jaxloss._core.types import Array
 
 
@@ -30,16 +30,24 @@ def _growth(r: Array, alpha: Array, power: Array) -> tuple[Array, Array]:
     log = ratio * (finite * jnp.log1p(near * near / finite))
     root = hypotenuse(jnp.where(far, r, 0) / jnp.sqrt(finite), jnp.ones_like(r))
     limit = ratio * (r * r)
-    log = jnp.where(far, 2 * power * jnp.log(root), log)
+    log = jnp.where(far & (power != 0), 2 * power * jnp.log(root), log)
     log = jnp.where(jnp.isinf(b), limit, log)
     grown = jnp.where(far & ~jnp.isinf(b), root ** (2 * power), jnp.exp(log))
     # At α = 2 the power is 0 where it is used, and 1 + w infinite.
     return jnp.where(b == 0, 1, grown), jnp.where(b == 0, 0, log)
 
 
+@jax.custom_jvp
 def expm1_ratio(y: Array) -> Array:
     """(e^y - 1) / y, 1 at 0."""
     return jnp.where(y == 0, 1, jnp.expm1(y) / jnp.where(y == 0, 1, y))
+
+
+@expm1_ratio.defjvp
+def _(primals, tangents):
+    # A quotient rule would cancel near 0, and a constant at 0 has no slope.
+    (y,), (dy,) = primals, tangents
+    return expm1_ratio(y), _expm1_ratio_slope(y) * dy
 
 
 @jax.custom_jvp
@@ -50,15 +58,16 @@ def barron(r: Array, alpha: Array) -> Array:
     # Beside α = 2: α ρ = r² (1 + w)^{(α-2)/2} + b ((1 + w)^{(α-2)/2} - 1), where the
     # second term is at most half of the first.
     near = b <= 1
-    power, log = _growth(r, alpha, (alpha - 2) / 2)
+    log = _growth(r, alpha, (alpha - 2) / 2)[1]
     shift = jnp.where(near, b, 0) * jnp.expm1(log)
-    beside_two = (r * (r * power) + shift) / jnp.where(near, alpha, 1)
-    # Elsewhere, with y = (α/2) log(1 + w):  ρ = (b/2) log(1 + w) (e^y - 1) / y.
+    beside_two = (r * _slope(r, alpha) + shift) / jnp.where(near, alpha, 1)
+    # Elsewhere, with y = (α/2) log(1 + w):  ρ = (b/2) log(1 + w) (e^y - 1) / y, which
+    # is (b/α) (e^y - 1) where y is not small.
     flat = jnp.where(jnp.isinf(alpha), jnp.sign(alpha), alpha / jnp.where(near, 1, b))
     power, y = _growth(r, alpha, alpha / 2)
     half_log = jnp.where(flat == 0, _growth(r, alpha, b / 2)[1], y / _nonzero(flat))
     elsewhere = half_log * expm1_ratio(y)
-    elsewhere = jnp.where(y > 0.7, (power - 1) / _nonzero(flat), elsewhere)
+    elsewhere = jnp.where(jnp.abs(y) > 0.7, (power - 1) / _nonzero(flat), elsewhere)
     return jnp.where(near, beside_two, elsewhere)
 
 
@@ -83,8 +92,20 @@ barron.defjvp(_barron_jvp, symbolic_zeros=True)
 @jax.custom_jvp
 def slope(r: Array, alpha: Array) -> Array:
     """ψ(r, α) = r (1 + w)^{(α-2)/2}."""
-    r, alpha = jnp.broadcast_arrays(r, alpha)
-    return r * _growth(r, alpha, (alpha - 2) / 2)[0]
+    return _slope(*jnp.broadcast_arrays(r, alpha))
+
+
+def _slope(r: Array, alpha: Array) -> Array:
+    b = jnp.abs(alpha - 2)
+    finite = jnp.where(jnp.isinf(b) | (b == 0), 1, b)
+    far = (jnp.abs(r) > jnp.sqrt(finite)) & ~jnp.isinf(b) & (b != 0)
+    power = _growth(r, alpha, (alpha - 2) / 2)[0]
+    near = jnp.where(far | (power == 0), 0, r) * power
+    # r (1 + w)^-1/2 is finite, and what is left of the power may be.
+    ratio = jnp.where(far, r, 1) / jnp.sqrt(finite)
+    one = jnp.ones_like(r)
+    grown = hypotenuse(ratio, one) ** jnp.where(far, alpha - 1, 0)
+    return jnp.where(far, jnp.sqrt(finite) * cosine(ratio, one) * grown, near)
 
 
 def _slope_jvp(primals, tangents):

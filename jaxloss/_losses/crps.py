@@ -57,7 +57,7 @@ def crps_gaussian(
       >>> mean, targets = jnp.array([0.0, 0.0]), jnp.array([0.0, 3.0])
       >>> log_scale = jnp.zeros(2)
       >>> print(jaxloss.crps_gaussian(mean, targets, log_scale=log_scale).round(4))
-      [0.2337 2.4366]
+      [0.2337     2.4366    ]
 
     References:
       Gneiting and Raftery, *Strictly Proper Scoring Rules, Prediction, and Estimation*,

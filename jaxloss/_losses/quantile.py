@@ -59,7 +59,7 @@ def quantile_loss(
       >>> quantiles = jnp.array([[-1.0, 0.0, 1.0]])
       >>> targets = jnp.full((1, 3), 0.5)
       >>> print(jaxloss.quantile_loss(quantiles, targets, quantile=levels).round(4))
-      [[0.15 0.25 0.05]]
+      [[0.15       0.25       0.05      ]]
 
     References:
       Koenker and Bassett, *Regression quantiles*, Econometrica 46, 1978.

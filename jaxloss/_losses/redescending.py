@@ -49,7 +49,7 @@ def cauchy_loss(
       >>> import jax.numpy as jnp, jaxloss
       >>> predictions, targets = jnp.array([1.0, 2.5]), jnp.array([0.5, 4.0])
       >>> print(jaxloss.cauchy_loss(predictions, targets).round(4))
-      [0.1223 0.9472]
+      [0.1223 0.9479]
 
     References:
       Holland and Welsch, *Robust regression using iteratively reweighted least
@@ -109,7 +109,7 @@ def welsch_loss(
       >>> import jax.numpy as jnp, jaxloss
       >>> predictions, targets = jnp.array([1.0, 2.5]), jnp.array([0.5, 4.0])
       >>> print(jaxloss.welsch_loss(predictions, targets).round(4))
-      [0.1233 0.9943]
+      [0.1233     0.9942    ]
 
     References:
       Dennis and Welsch, *Techniques for nonlinear least squares and robust regression*,
@@ -167,7 +167,7 @@ def geman_mcclure_loss(
       >>> import jax.numpy as jnp, jaxloss
       >>> predictions, targets = jnp.array([1.0, 2.5]), jnp.array([0.5, 4.0])
       >>> print(jaxloss.geman_mcclure_loss(predictions, targets).round(4))
-      [0.1    0.3462]
+      [0.1        0.3462    ]
 
     References:
       Geman and McClure, *Statistical methods for tomographic image reconstruction*,
@@ -227,7 +227,7 @@ def tukey_biweight_loss(
       >>> import jax.numpy as jnp, jaxloss
       >>> predictions, targets = jnp.array([1.0, 2.5]), jnp.array([0.5, 4.0])
       >>> print(jaxloss.tukey_biweight_loss(predictions, targets).round(4))
-      [0.1236 1.0135]
+      [0.1236 1.0136]
 
     References:
       Beaton and Tukey, *The fitting of power series, meaning polynomials, illustrated

@@ -123,12 +123,11 @@ def absolute_percentage_error(
     x = residuals("absolute_percentage_error", predictions, targets, where, reduction)
     epsilon = x.parameter("epsilon", epsilon, low=0, open_high=True)
     size = magnitude(x.arrays[1])
-    size = jnp.where(size < epsilon, epsilon, size)
+    size = jnp.where(size >= epsilon, size, epsilon)
     error = magnitude(x.residual)
-    # 0/0 is 0; an epsilon out of its range is NaN, and stays so.
     nothing = (error == 0) & (size == 0)
     ratio = jnp.where(nothing, 0, error / jnp.where(nothing, 1, size))
-    return x.reduced(100 * (ratio + 0 * epsilon), weights)
+    return x.reduced(100 * ratio, weights)
 
 
 def symmetric_absolute_percentage_error(

@@ -257,7 +257,7 @@ def robust_loss(
       [0.125 1.125]
       [0.118  0.8028]
       [0.1178 0.7538]
-      [0.1176 0.72  ]
+      [0.1176 0.72]
 
     References:
       Barron, *A General and Adaptive Robust Loss Function*, arXiv:1701.03077.
@@ -319,7 +319,7 @@ def epsilon_insensitive_loss(
       >>> import jax.numpy as jnp, jaxloss
       >>> predictions, targets = jnp.array([1.0, 2.5]), jnp.array([0.5, 4.0])
       >>> print(jaxloss.epsilon_insensitive_loss(predictions, targets).round(4))
-      [0.4 1.4]
+      [0.4        1.4       ]
 
     References:
       Vapnik, *The Nature of Statistical Learning Theory*, 1995, 6.1.

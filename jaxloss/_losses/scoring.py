@@ -125,7 +125,7 @@ def softmax_brier_score(
       >>> import jax.numpy as jnp, jaxloss
       >>> logits, targets = jnp.array([2.0, 1.0, 0.1]), jnp.array([1.0, 0.0, 0.0])
       >>> print(f"{jaxloss.softmax_brier_score(logits, targets):.4f}")
-      0.1814
+      0.1848
 
     References:
       Brier, *Verification of forecasts expressed in terms of probability*, Mon. Weather

@@ -26,7 +26,8 @@ def chances(rng: np.random.Generator, scale: Scale):
         case "wide":
             p = 10.0 ** -rng.uniform(0.1, 4, size=BATCH)
         case "saturated":
-            p = 1 - 2.0 ** -rng.uniform(2, 10, size=BATCH)
+            # As near to 1 as bfloat16 comes.
+            p = 1 - 2.0 ** -rng.uniform(2, 7, size=BATCH)
         case _:
             p = 1 / (1 + np.exp(-x))
     label = rng.random(size=BATCH)
