@@ -86,7 +86,9 @@ def test_exp_excess_over_a_number_that_may_be_zero(q):
     actual = exponential_excess.exp_excess_over(jnp.full_like(v, q), jnp.asarray(v))
     with mp.workdps(60):
         expected = [
-            float(v**2 * 0 if not q else (mp.exp(q * mp.mpf(v)) - 1 - q * mp.mpf(v)) / q)
+            float(
+                v**2 * 0 if not q else (mp.exp(q * mp.mpf(v)) - 1 - q * mp.mpf(v)) / q
+            )
             for v in v.tolist()
         ]
     np.testing.assert_allclose(actual, expected, rtol=1e-14)
@@ -114,9 +116,9 @@ def test_binomial_divergence_of_large_counts():
     run = jax.jit(counts.binomial_divergence)
     actual = np.asarray(run(logit, y, r), np.float64)
     with mp.workdps(60):
-        triples = [tuple(mp.mpf(float(v)) for v in t) for t in zip(logit, y, r)]
-        expected = np.array([float(binomial(*t)) for t in triples])
-    # The logit itself is exact here, but its logarithm's last place is not log(y / r)'s.
+        triples = zip(logit, y, r, strict=True)
+        exactly = [[mp.mpf(float(v)) for v in triple] for triple in triples]
+        expected = [float(binomial(*triple)) for triple in exactly]
     np.testing.assert_allclose(actual, expected, rtol=2e-6)
 
 
