@@ -533,7 +533,7 @@ CASES = [
         ),
         ("log_total_count",),
         # Parts of the derivatives by r and y have opposite signs.
-        floor=lambda *example: 3e-7,
+        floor=lambda *example: 6e-7,
     ),
     *law(
         "binomial_nll",
@@ -567,7 +567,7 @@ CASES = [
         ),
         ("log_total_count", "zero_logits"),
         # Parts of the derivatives by r and y have opposite signs.
-        floor=lambda *example: 3e-7,
+        floor=lambda *example: 1e-6,
     ),
     *law(
         "gamma_nll",
@@ -610,7 +610,9 @@ CASES = [
         beta,
         (beta_by_log_alpha, None, beta_by_log_beta),
         ("log_beta",),
-        floor=crossing,
+        # And a law of n = a + b pseudo-counts multiplies log-odds, which are rounded,
+        # by the up to n / 2 that the target is away.
+        floor=lambda a, y, b: crossing() + 2e-9 * float(mp.exp(a) + mp.exp(b)),
     ),
     *law(
         "von_mises_nll",
