@@ -135,7 +135,7 @@ def sliced_wasserstein(
       >>> predictions, targets = jnp.zeros((4, 3)), jnp.ones((4, 3))
       >>> loss = jaxloss.sliced_wasserstein(predictions, targets, key=jax.random.key(0))
       >>> print(f"{loss:.1f}")
-      0.9000
+      0.9
 
     References:
       Bonneel et al., *Sliced and Radon Wasserstein Barycenters of Measures*, J. Math.
@@ -238,7 +238,7 @@ def sinkhorn_divergence(
       >>> import jax.numpy as jnp, jaxloss
       >>> predictions, targets = jnp.array([[0.0], [1.0]]), jnp.array([[3.0], [4.0]])
       >>> print(f"{jaxloss.sinkhorn_divergence(predictions, targets):.2f}")
-      4.5000
+      4.50
 
     References:
       Cuturi, *Sinkhorn Distances*, arXiv:1306.0895; Feydy et al., *Interpolating
