@@ -162,7 +162,7 @@ def test_relative_entropy_of_states_that_are_close():
         )
         quadratic = (slope * np.abs(d) ** 2).sum() / 2
         assert value >= 0
-        close(value, quadratic, 30 * size, 1e-16)
+        close(value, quadratic, 100 * size, 1e-16)
 
 
 def test_pure_states():

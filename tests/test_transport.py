@@ -113,7 +113,7 @@ def test_masses_and_masks():
     ):
         expected = loss(X[kept], Y)
         close(loss(spoiled, Y, where=keep), expected, 1e-12)
-        close(loss(X, Y, weights=3.0 * keep), expected, 1e-12)
+        close(loss(X, Y, weights=3.0 * keep.astype(float)), expected, 1e-12)
         masked = functools.partial(loss, where=keep)
         slope = jax.grad(masked)(spoiled, Y)
         assert (np.asarray(slope)[~kept] == 0).all()
