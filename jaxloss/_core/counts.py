@@ -74,6 +74,11 @@ def _unless_zero(count: Array, share: Array, other: Array) -> Array:
     return jnp.where((count == 0) & ~jnp.isnan(share), other, share)
 
 
+def _some(count: Array) -> Array:
+    """A divisor: 1 in the place of 0, where the share is not differentiated by."""
+    return jnp.where(count == 0, 1, count)
+
+
 def _add(total: Array, slope: Callable[[], Array], tangent) -> Array:
     """A term of a tangent, unless its tangent is known to be 0."""
     if isinstance(tangent, SymbolicZero):
@@ -132,11 +137,11 @@ def _binomial_shares_jvp(primals, tangents):
     # d log q = (1 - q) dlogit, d log(1 - q) = -q dlogit; d log p = dy / y - d(y + r) /
     # (y + r), and likewise for 1 - p.
     (logit, y, r), (dlogit, dy, dr) = primals, tangents
-    zero, n = jnp.zeros_like(logit), y + r
+    zero, n = jnp.zeros_like(logit), _some(y + r)
     dv = _add(zero, lambda: sigmoid(-logit), dlogit)
     dw = _add(zero, lambda: -sigmoid(logit), dlogit)
-    dv = _add(_add(dv, lambda: 1 / n - 1 / y, dy), lambda: 1 / n, dr)
-    dw = _add(_add(dw, lambda: 1 / n, dy), lambda: 1 / n - 1 / r, dr)
+    dv = _add(_add(dv, lambda: -(r / n) / _some(y), dy), lambda: 1 / n, dr)
+    dw = _add(_add(dw, lambda: 1 / n, dy), lambda: -(y / n) / _some(r), dr)
     return binomial_shares(logit, y, r), (dv, dw)
 
 
@@ -157,7 +162,7 @@ def _binomial_divergence_jvp(primals, tangents):
     # because what p itself varies by adds up to nothing.
     (logit, y, r), (dlogit, dy, dr) = primals, tangents
     v, w = binomial_shares(logit, y, r)
-    log_n = jnp.log(jnp.where(y + r == 0, 1, y + r))
+    log_n = jnp.log(_some(y + r))
 
     def by_y():
         return -_unless_zero(y, v, log_n - softplus(-logit))
@@ -193,7 +198,7 @@ def _negative_binomial_shares_jvp(primals, tangents):
     shares = v, w = negative_binomial_shares(log_mean, y, log_r)
     dv = _add(zero, lambda: sigmoid(-logit), dlog_mean)
     dw = _add(zero, lambda: -sigmoid(logit), dlog_mean)
-    dv = _add(dv, lambda: -(r / n) / y, dy)
+    dv = _add(dv, lambda: -(r / n) / _some(y), dy)
     dw = _add(dw, lambda: 1 / n, dy)
 
     def by_log_r():
@@ -226,7 +231,7 @@ def _negative_binomial_divergence_jvp(primals, tangents):
     v, w = negative_binomial_shares(log_mean, y, log_r)
 
     def by_y():
-        return -_unless_zero(y, v, log_r - softplus(-logit))
+        return -_unless_zero(y, v, jnp.log(r + y) - softplus(-logit))
 
     dloss = _add(jnp.zeros_like(v), lambda: _surplus(logit, y, r, v, w), dlog_mean)
     dloss = _add(_add(dloss, by_y, dy), lambda: r * exp_excess(w), dlog_r)
@@ -251,5 +256,18 @@ def negative_binomial(log_mean: Array, y: Array, log_r: Array) -> Array:
     # log Γ(r) + log y! - log Γ(y + r) without the large parts, which make the
     # divergence: the excess of y!, log(1 + y / r) / 2, and the decrease of μ.
     r = jnp.exp(log_r)
-    rest = factorial_excess(y) + jnp.log1p(y / r) / 2 + (binet(r) - binet(r + y))
+    rest = factorial_excess(y) + _log_growth(y, log_r) / 2 + (binet(r) - binet(r + y))
     return negative_binomial_divergence(log_mean, y, log_r) + rest
+
+
+@jax.custom_jvp
+def _log_growth(y: Array, log_r: Array) -> Array:
+    """log(1 + y / r)."""
+    return jnp.log1p(y / jnp.exp(log_r))
+
+
+@_log_growth.defjvp
+def _(primals, tangents):
+    (y, log_r), (dy, dlog_r) = primals, tangents
+    n = y + jnp.exp(log_r)
+    return _log_growth(y, log_r), dy / n - y / n * dlog_r

@@ -350,7 +350,8 @@ def relative_entropy(sigma: Array, rho: Array) -> Array:
     near = jnp.log1p(jnp.where(close, (s - r) / jnp.where(none, 1, r), 0))
     ratio = jnp.where(empty, -jnp.inf, jnp.where(close, near, ratio))
     terms = jnp.where(none, s, bregman(r, ratio, s))
-    terms = jnp.where(overlap <= jnp.finfo(overlap.dtype).eps ** 2, 0, overlap * terms)
+    rounding = (8 * rho.shape[-1] * jnp.finfo(overlap.dtype).eps) ** 2
+    terms = jnp.where(overlap <= rounding, 0, overlap * terms)
     # States have the same trace: what is within rounding of that is not counted.
     defect = jnp.sum(_diagonal(rho) - _diagonal(sigma), axis=-1)
     rounding = 4 * rho.shape[-1] * jnp.finfo(defect.dtype).eps

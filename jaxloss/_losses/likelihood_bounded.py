@@ -64,7 +64,7 @@ def beta_nll(
       >>> import jax.numpy as jnp, jaxloss
       >>> log_alpha, targets = jnp.array([0.0, 1.0]), jnp.array([0.5, 0.9])
       >>> print(jaxloss.beta_nll(log_alpha, targets, log_beta=0.0).round(4))
-      [0. -0.8190]
+      [ 0.    -0.819]
 
     References:
       Ferrari, Cribari-Neto, *Beta regression for modelling rates and proportions*, J.

@@ -205,7 +205,7 @@ def negative_binomial_nll(
       >>> log_mean, targets = jnp.array([0.0, 16.0]), jnp.array([3.0, 1e7])
       >>> loss = jaxloss.negative_binomial_nll(log_mean, targets, log_total_count=1.0)
       >>> print(loss.round(4))
-      [2.7184 16.5873]
+      [ 2.7184 16.5873]
 
     References:
       Hilbe, *Negative Binomial Regression*, 2011 (NB2); Lopez et al., *Deep generative

@@ -203,7 +203,7 @@ def weibull_nll(
       >>> import jax.numpy as jnp, jaxloss
       >>> log_scale, targets = jnp.array([0.0, 1.0]), jnp.array([0.5, 4.0])
       >>> print(jaxloss.weibull_nll(log_scale, targets, log_shape=0.5).round(4))
-      [0.2686 2.1400]
+      [0.2686 2.14  ]
 
     References:
       Weibull, *A statistical distribution function of wide applicability*, J. Appl.

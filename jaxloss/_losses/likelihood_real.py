@@ -242,37 +242,59 @@ def student_t_nll(
         {"log_scale": log_scale, "log_df": log_df},
     )
     log_scale_, log_df_ = x.parameters
-    z = (x.output - x.targets) * jnp.exp(-log_scale_)
     normaliser = _LOG_2PI / 2 + half_step(jnp.exp(log_df_) / 2)
-    loss = log_scale_ + normaliser + _tail(z, log_df_)
+    tail = _tail(x.output - x.targets, log_scale_, log_df_)
+    loss = log_scale_ + normaliser + tail
     loss = in_base(loss, base)
     weights = check.weights(weights, loss)
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
 @jax.custom_jvp
-def _tail(z: Array, log_df: Array) -> Array:
-    """(ν + 1) / 2 · log(1 + z² / ν)."""
-    return (jnp.exp(log_df) + 1) / 2 * _log1p_square(z * jnp.exp(-log_df / 2))
+def _tail(e: Array, log_scale: Array, log_df: Array) -> Array:
+    """(ν + 1) / 2 · log(1 + z² / ν), z = e / scale."""
+    t = e * jnp.exp(-log_scale - log_df / 2)
+    return (jnp.exp(log_df) + 1) / 2 * _log1p_square(t)
 
 
 def _tail_jvp(primals, tangents):
-    # With w = z² / ν and L = log(1 + w): ∂/∂z = (ν + 1) z / (ν + z²), and
+    # With w = z² / ν and L = log(1 + w): ∂/∂z = (ν + 1) z / (ν + z²), by the logarithm
+    # of the scale -(ν + 1) w / (1 + w), and
     #   ∂/∂log ν = ν/2 L - (ν + 1)/2 · w / (1 + w) = ν/2 (e^-L - 1 + L) - w / 2(1 + w),
     # whose bracket, about w² / 2, is the difference of two numbers near w.
-    (z, log_df), (dz, dlog_df) = primals, tangents
-    half = jnp.exp(log_df) / 2
-    t = z * jnp.exp(-log_df / 2)
+    (e, log_scale, log_df), (de, dlog_scale, dlog_df) = primals, tangents
+    df = jnp.exp(log_df)
+    sharpness = jnp.exp(-log_scale - log_df / 2)
+    t = e * sharpness
     dtail = jnp.zeros_like(t)
-    if not isinstance(dz, SymbolicZero):
-        dtail += (half + 0.5) * jnp.exp(-log_df / 2) * _slope(t) * dz
+    if not isinstance(de, SymbolicZero):
+        dtail += (df + 1) / 2 * sharpness * _slope(t) * de
+    if not isinstance(dlog_scale, SymbolicZero):
+        dtail += -(df + 1) * _share(t) * dlog_scale
     if not isinstance(dlog_df, SymbolicZero):
-        excess = half * exp_excess(-_log1p_square(t))
-        dtail += (excess - t * _slope(t) / 4) * dlog_df
-    return _tail(z, log_df), dtail
+        excess = df / 2 * exp_excess(-_log1p_square(t))
+        dtail += (excess - _share(t) / 2) * dlog_df
+    return _tail(e, log_scale, log_df), dtail
 
 
 _tail.defjvp(_tail_jvp, symbolic_zeros=True)
+
+
+@jax.custom_jvp
+def _share(t: Array) -> Array:
+    """t² / (1 + t²)."""
+    return t * _slope(t) / 2
+
+
+@_share.defjvp
+def _(primals, tangents):
+    # 2t / (1 + t²)², and 1 / (1 + t²) is _slope(t) / 2t.
+    (t,), (dt,) = primals, tangents
+    large = jnp.abs(t) > 1
+    inverse = 1 / jnp.where(large, t, 1)
+    square = jnp.square(jnp.where(large, 0, t))
+    rest = inverse * inverse / (1 + inverse * inverse)
+    return _share(t), _slope(t) * jnp.where(large, rest, 1 / (1 + square)) * dt
 
 
 @jax.custom_jvp

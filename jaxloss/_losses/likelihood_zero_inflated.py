@@ -153,7 +153,7 @@ def zero_inflated_negative_binomial_nll(
       >>> law = dict(log_total_count=0.0, zero_logits=-1.0)
       >>> loss = jaxloss.zero_inflated_negative_binomial_nll(log_mean, targets, **law)
       >>> print(loss.round(4))
-      [0.7645 2.2530]
+      [0.7645 2.253 ]
 
     References:
       Lopez et al., *Deep generative modeling for single-cell transcriptomics*, Nature

@@ -1,6 +1,5 @@
 """Cross entropies of quantum states: Hermitian matrices in the place of rows."""
 
-import jax
 import jax.numpy as jnp
 
 from jaxloss._core.hermitian import density_nll, gibbs_nll, relative_entropy
@@ -237,13 +236,13 @@ def _matrices(
     check.same_shape(**arrays)
     first, second = arrays.values()
     keep, _ = check.where(where, loss=first.shape[:-2])
-    dtype = jnp.complex64 if _any(jnp.complexfloating, first, second) else jnp.float32
-    if _any(jnp.float64, first, second) or _any(jnp.complex128, first, second):
-        dtype = (
-            jax.dtypes.to_complex_dtype(jnp.float64)
-            if dtype != jnp.float32
-            else jnp.float64
-        )
+    wide = any(
+        array.dtype in (jnp.float64, jnp.complex128) for array in arrays.values()
+    )
+    if any(jnp.iscomplexobj(array) for array in arrays.values()):
+        dtype = jnp.complex128 if wide else jnp.complex64
+    else:
+        dtype = jnp.float64 if wide else jnp.float32
     first, second = first.astype(dtype), second.astype(dtype)
     if keep is not None:
         eye = jnp.broadcast_to(jnp.eye(first.shape[-1], dtype=dtype), first.shape)
@@ -251,7 +250,3 @@ def _matrices(
         first = jnp.where(kept, first, masked * eye)
         second = jnp.where(kept, second, 0)
     return first, second, keep
-
-
-def _any(dtype: type, *arrays: Array) -> bool:
-    return any(jnp.issubdtype(array.dtype, dtype) for array in arrays)

@@ -74,7 +74,7 @@ def cox_partial_nll(
       >>> log_hazards, times = jnp.array([1.0, 0.0, -1.0]), jnp.array([2.0, 3.0, 5.0])
       >>> events = jnp.array([1, 0, 1])
       >>> print(jaxloss.cox_partial_nll(log_hazards, times, events=events).round(4))
-      [0.4076 0. 0.]
+      [0.4076 0.     0.    ]
 
     References:
       Cox, *Regression models and life-tables*, J. R. Stat. Soc. B 34, 1972; Efron, *The

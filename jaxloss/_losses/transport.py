@@ -74,7 +74,7 @@ def wasserstein_1d(
     p = check.parameter("power", power, x.like, low=1)
     if x.keep is not None and p.ndim:
         p = jnp.where(x.keep, p, 1)
-    count = x.classes
+    count = jnp.asarray(x.classes, x.predictions.dtype)
     if x.entries is not None:
         count = jnp.sum(x.entries.astype(x.predictions.dtype), x.axis, keepdims=True)
     costs = _sorted_costs(
@@ -135,7 +135,7 @@ def sliced_wasserstein(
       >>> predictions, targets = jnp.zeros((4, 3)), jnp.ones((4, 3))
       >>> loss = jaxloss.sliced_wasserstein(predictions, targets, key=jax.random.key(0))
       >>> print(f"{loss:.1f}")
-      0.9000
+      0.9
 
     References:
       Bonneel et al., *Sliced and Radon Wasserstein Barycenters of Measures*, J. Math.
@@ -167,12 +167,12 @@ def sliced_wasserstein(
         jnp.matmul(z - centre[None, :], theta, precision=jax.lax.Precision.HIGHEST)
         for z in (x, y)
     )
-    count = x.shape[0]
+    count = jnp.asarray(x.shape[0], x.dtype)
     if cloud.kept_x is not None:
         count = jnp.sum(cloud.kept_x.astype(x.dtype))
         kept = cloud.kept_x[:, None]
         x, y = jnp.where(kept, x, jnp.inf), jnp.where(kept, y, jnp.inf)
-    costs = _sorted_costs(x, y, jnp.asarray(count), p, 0)
+    costs = _sorted_costs(x, y, count, p, 0)
     return divided(jnp.sum(costs), count * projections)
 
 
@@ -238,7 +238,7 @@ def sinkhorn_divergence(
       >>> import jax.numpy as jnp, jaxloss
       >>> predictions, targets = jnp.array([[0.0], [1.0]]), jnp.array([[3.0], [4.0]])
       >>> print(f"{jaxloss.sinkhorn_divergence(predictions, targets):.2f}")
-      4.5000
+      4.50
 
     References:
       Cuturi, *Sinkhorn Distances*, arXiv:1306.0895; Feydy et al., *Interpolating
@@ -287,14 +287,14 @@ def sinkhorn_divergence(
     return jnp.where(cloud.exists, loss, 0)
 
 
-def _sorted_costs(x: Array, y: Array, count: Array | int, p: Array, axis: int) -> Array:
+def _sorted_costs(x: Array, y: Array, count: Array, p: Array, axis: int) -> Array:
     """|x - y|^p of the sorted samples; only the first `count` are there."""
     error = jnp.sort(x, axis=axis) - jnp.sort(y, axis=axis)
-    place = jax.lax.broadcasted_iota(jnp.int32, x.shape, axis)
+    place = jax.lax.broadcasted_iota(x.dtype, x.shape, axis)
     # What is removed stands at the end, as inf; a NaN stands there too, and is loud.
     lost = (jnp.isnan(x) | jnp.isnan(y)).any(axis=axis, keepdims=True)
     there = (place < count) | lost
-    error = jnp.where(there, jnp.where(lost, jnp.nan, error), 0)
+    error = jnp.where(there, error * jnp.where(lost, jnp.nan, 1), 0)
     return absolute(error) ** p
 
 
