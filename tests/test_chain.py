@@ -40,7 +40,7 @@ def test_without_transitions_it_is_the_cross_entropy(chain):
     value, slope, _ = both(x, y, jnp.full_like(a, 7))
     steps = jaxloss.softmax_cross_entropy_with_integer_labels(x, y)
     np.testing.assert_allclose(value, steps.sum(axis=1), rtol=1e-6)
-    p = jax.nn.softmax(x) - jax.nn.one_hot(y, 3)
+    p = jax.nn.softmax(x) - jax.nn.one_hot(y, 3, dtype=x.dtype)
     np.testing.assert_allclose(slope, p, rtol=1e-5, atol=1e-6)
 
 
@@ -102,8 +102,8 @@ def test_absent_classes_are_not_there():
 
 
 def test_a_confident_chain_keeps_value_and_gradient():
-    x = jnp.zeros((3, 2)).at[:, 0].set(30.0)
-    value, slope, _ = both(x, jnp.zeros(3, int), jnp.zeros((2, 2)))
+    x = jnp.zeros((3, 2), jnp.float32).at[:, 0].set(30.0)
+    value, slope, _ = both(x, jnp.zeros(3, int), jnp.zeros((2, 2), jnp.float32))
     np.testing.assert_allclose(value, 3 * math.log1p(math.exp(-30)), rtol=2e-6)
     np.testing.assert_allclose(slope[1, 0], -math.exp(-30), rtol=2e-6)
 
