@@ -119,7 +119,8 @@ def test_a_label_that_is_no_class_is_nan(chain, bad):
 def test_ends_have_scores(chain):
     """As logits of the first and the last step."""
     x, y, a = chain
-    first, last = jnp.array([1.0, -1.0, 0.5]), jnp.array([0.0, 2.0, 1.0])
+    first = jnp.array([1.0, -1.0, 0.5], jnp.float32)
+    last = jnp.array([0.0, 2.0, 1.0], jnp.float32)
     value = jax.jit(
         functools.partial(jaxloss.crf_nll, start_scores=first, end_scores=last)
     )(x, y, transitions=a)
