@@ -118,6 +118,12 @@ def test_boxes_apart_are_drawn_together():
         assert (compiled(variant)(p, t)[1][0, [0, 2]]).sum() < 0
     np.testing.assert_allclose(compiled("giou")(p, t)[0], [1.5], rtol=1e-6)
     np.testing.assert_allclose(compiled("diou")(p, t)[0], [1 + 9 / 17], rtol=1e-6)
+    # Above each other, and across a corner.
+    turned, corner = jnp.array([1, 0, 3, 2]), boxes([3, 2, 4, 3])
+    np.testing.assert_allclose(
+        compiled("giou")(p[:, turned], t[:, turned])[0], [1.5], rtol=1e-6
+    )
+    np.testing.assert_allclose(compiled("giou")(p, corner)[0], [2 - 2 / 12], rtol=1e-6)
 
 
 def test_grammar():

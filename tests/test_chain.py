@@ -40,7 +40,7 @@ def test_without_transitions_it_is_the_cross_entropy(chain):
     value, slope, _ = both(x, y, jnp.full_like(a, 7))
     steps = jaxloss.softmax_cross_entropy_with_integer_labels(x, y)
     np.testing.assert_allclose(value, steps.sum(axis=1), rtol=1e-6)
-    p = jax.nn.softmax(x) - jax.nn.one_hot(y, 3)
+    p = jax.nn.softmax(x) - jax.nn.one_hot(y, 3, dtype=x.dtype)
     np.testing.assert_allclose(slope, p, rtol=1e-5, atol=1e-6)
 
 
@@ -102,8 +102,8 @@ def test_absent_classes_are_not_there():
 
 
 def test_a_confident_chain_keeps_value_and_gradient():
-    x = jnp.zeros((3, 2)).at[:, 0].set(30.0)
-    value, slope, _ = both(x, jnp.zeros(3, int), jnp.zeros((2, 2)))
+    x = jnp.zeros((3, 2), jnp.float32).at[:, 0].set(30.0)
+    value, slope, _ = both(x, jnp.zeros(3, int), jnp.zeros((2, 2), jnp.float32))
     np.testing.assert_allclose(value, 3 * math.log1p(math.exp(-30)), rtol=2e-6)
     np.testing.assert_allclose(slope[1, 0], -math.exp(-30), rtol=2e-6)
 
@@ -119,7 +119,8 @@ def test_a_label_that_is_no_class_is_nan(chain, bad):
 def test_ends_have_scores(chain):
     """As logits of the first and the last step."""
     x, y, a = chain
-    first, last = jnp.array([1.0, -1.0, 0.5]), jnp.array([0.0, 2.0, 1.0])
+    first = jnp.array([1.0, -1.0, 0.5], jnp.float32)
+    last = jnp.array([0.0, 2.0, 1.0], jnp.float32)
     value = jax.jit(
         functools.partial(jaxloss.crf_nll, start_scores=first, end_scores=last)
     )(x, y, transitions=a)

@@ -67,7 +67,7 @@ def test_they_are_dice_losses(scene):
         (2 * per_class / (1 + per_class)).mean(axis=-1),
         rtol=1e-6,
     )
-    weights = jnp.array([0.5, 2.0, 1.0])
+    weights = jnp.array([0.5, 2.0, 1.0], jnp.float32)
     np.testing.assert_allclose(
         run(
             jaxloss.dice_loss_with_integer_labels,

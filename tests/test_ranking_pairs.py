@@ -211,3 +211,8 @@ def test_label_differences_of_integers():
     weights = jaxloss.label_difference_lambda_weights(jnp.array([[2], [0]]), axis=0)
     assert weights.shape == (2, 1, 2) and weights.dtype == jnp.float32
     np.testing.assert_array_equal(weights[:, 0], [[0, 2], [2, 0]])
+
+
+def test_of_equal_scores_the_first_ranks_first():
+    weights = dcg_lambda_weights(f32([1, 1, 0]), f32([2, 0, 0]))
+    np.testing.assert_allclose(weights[0, 2], 3 * (1 - 0.5), rtol=1e-6)

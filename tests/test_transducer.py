@@ -118,7 +118,13 @@ def test_what_is_not_allowed_is_nan(batch, options):
 
 def test_a_confident_path_keeps_value_and_gradient():
     """Where 1 - P is below the rounding of P: one frame, one label, then the blank."""
-    x = jnp.zeros((1, 1, 2, 3)).at[0, 0, 0, 1].set(40).at[0, 0, 1, 0].set(40)
+    x = (
+        jnp.zeros((1, 1, 2, 3), jnp.float32)
+        .at[0, 0, 0, 1]
+        .set(40)
+        .at[0, 0, 1, 0]
+        .set(40)
+    )
     value, slope = both(x, jnp.array([[1]]))
     exact = 2 * math.log1p(2 * math.exp(-40))
     np.testing.assert_allclose(value, [exact], rtol=1e-6)
@@ -127,7 +133,7 @@ def test_a_confident_path_keeps_value_and_gradient():
 
 def test_long_sequences_do_not_lose_digits():
     """400 frames and 40 labels of the uniform distribution: a binomial coefficient."""
-    x = jnp.zeros((1, 400, 41, 3))
+    x = jnp.zeros((1, 400, 41, 3), jnp.float32)
     value = jax.jit(jaxloss.rnnt_loss)(x, jnp.ones((1, 40), int))
     exact = 440 * math.log(3) - math.log(math.comb(439, 40))
     np.testing.assert_allclose(value, [exact], rtol=1e-6)

@@ -117,11 +117,9 @@ def differences(x: Array) -> Array:
 
 def spread(parameter: Array, axes: int) -> Array:
     """A value per list, or one for all, lined up with its items or their pairs."""
-    return (
-        parameter.reshape(parameter.shape + (1,) * axes)
-        if parameter.ndim
-        else (parameter)
-    )
+    if not parameter.ndim:
+        return parameter
+    return parameter.reshape(parameter.shape + (1,) * axes)
 
 
 def pair_weights(check: Check, weights: Input | None, x: Lists) -> Array | None:

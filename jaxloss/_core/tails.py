@@ -114,6 +114,9 @@ def order_nll(scores: Array, there: Array, ends: Array, counted: Array) -> Array
     )
     some = ~(ends | (follows.peak == info.min)) & counted & there
     ahead = jnp.where(fixed == -jnp.inf, jnp.inf, follows.peak - finite)
+    # An infinite score is drawn at once; of two of them there is no saying which.
+    limit = jnp.where(finite == info.max, jnp.nan, jnp.inf)
+    ahead = jnp.where(follows.peak == info.max, limit, ahead)
     ahead = jax.lax.stop_gradient(ahead + follows.level)
     ahead = _with_shadow(jnp.where(some, ahead, 0), follows.shadow - own)
     return jnp.sum(jnp.where(some, softplus(ahead), 0), axis=-1)

@@ -161,7 +161,9 @@ def lovasz_softmax_loss(
         p, rest = softmax.p, rows.complements(softmax)
     valid = (x.targets == 0) | (x.targets == 1)
     inside = x.targets == 1
-    errors = jnp.where(valid, jnp.where(inside, rest, p), jnp.nan)
+    # A factor, so that the gradient is NaN too.
+    factor = jnp.where(valid, 1, jnp.nan).astype(p.dtype)
+    errors = factor * jnp.where(inside, rest, p)
     complements = jnp.where(inside, p, rest)
     # The pixels behind the classes, as one axis.
     last = tuple(range(errors.ndim - len(x.axes), errors.ndim))

@@ -162,7 +162,8 @@ def _length(
         check.shape(f"{name}_lengths", given, (batch,))
         given = given.astype(jnp.int64 if given.dtype.itemsize == 8 else jnp.int32)
         valid = (given >= 0) & (given <= size)
-        return jnp.where(valid, given, 0).astype(jnp.int32), valid
+        # Of a bad length all is read, so that the gradient is NaN too.
+        return jnp.where(valid, given, size).astype(jnp.int32), valid
     if paddings is not None:
         missing = check.real(f"{name}_paddings", paddings).astype(bool)
         check.shape(f"{name}_paddings", missing, (batch, size))

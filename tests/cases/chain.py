@@ -28,7 +28,7 @@ def draw(rng, scale):
 
 
 def exact(scores):
-    return np.vectorize(lambda v: mp.mpf(float(v)), otypes=[object])(scores)
+    return np.vectorize(lambda v: v * mp.mpf(1), otypes=[object])(scores)
 
 
 def sequences(x, transitions, start, end):
@@ -94,8 +94,5 @@ CASES = [
         argument=2,
         vmapped=True,
         scales=("unit", "saturated"),
-        # What one step adds to a transition's probability another one takes: the
-        # largest share of the labels' own that other sequences have.
-        floor=lambda *example: 2.4e-7 * float(1 - mp.exp(-of_transitions(*example))),
     ),
 ]
