@@ -305,6 +305,30 @@ def test_the_interpreter_sees_a_race(capfd):
     assert "RACE" in (raised + "".join(capfd.readouterr())).upper()
 
 
+def test_index_maps_are_32_bits_wide():
+    """Also where JAX has 64: the compiler for TPU knows no others."""
+    assert jax.config.jax_enable_x64
+    rows, weights = problem(16, 300, options="all")
+    jaxpr = jax.make_jaxpr(on_tpu, static_argnums=(2, 3))(rows, weights, True)
+
+    def calls(jaxpr):
+        for equation in jaxpr.eqns:
+            if "grid_mapping" in equation.params:
+                yield equation.params["grid_mapping"]
+            for inner in jax.tree.leaves(list(equation.params.values())):
+                yield from (
+                    calls(getattr(inner, "jaxpr", inner))
+                    if hasattr(getattr(inner, "jaxpr", inner), "eqns")
+                    else ()
+                )
+
+    (mapping,) = calls(jaxpr.jaxpr)
+    assert len(mapping.block_mappings) == 5
+    for block in mapping.block_mappings:
+        dtypes = {place.dtype.name for place in block.index_map_jaxpr.out_avals}
+        assert dtypes == {"int32"}
+
+
 # ------------------------------------------------------------------ the one for GPU
 
 
@@ -661,6 +685,26 @@ def test_a_named_implementation_runs_or_says_why():
     head = jaxloss.linear_softmax_cross_entropy
     with pytest.raises(NotImplementedError, match="mask of classes"):
         head(X, X.T, Y, where=jnp.ones((6, 6), bool), implementation="interpret")
+
+
+class Device:
+    """What is asked of one."""
+
+    def __init__(self, platform, device_kind, compute_capability=""):
+        self.platform, self.device_kind = platform, device_kind
+        self.compute_capability = compute_capability
+
+
+def test_an_older_device_says_so(monkeypatch):
+    monkeypatch.setattr(jax, "devices", lambda: [Device("tpu", "TPU v4")])
+    refused("no tiles for this chip, TPU v4", implementation="mosaic_tpu")
+    assert op.choose(Check("f"), None, BF16, (8, 1000)).how is None
+    monkeypatch.setattr(jax, "devices", lambda: [Device("gpu", "NVIDIA A100", "8.0")])
+    refused("this is NVIDIA A100", implementation="mosaic_gpu")
+    monkeypatch.setattr(jax, "devices", lambda: [Device("gpu", "NVIDIA H100", "9.0")])
+    assert config.unfit("mosaic_gpu") is None
+    monkeypatch.setattr(jax, "devices", lambda: [Device("tpu", "TPU v6 lite")])
+    assert config.unfit("mosaic_tpu") is None and config.vmem() == 128 * 2**20
 
 
 def exported(function, *platforms):

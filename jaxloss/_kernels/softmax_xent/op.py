@@ -89,6 +89,7 @@ def choose(
     classes = shape[1]
     if implementation is not None:
         no = obstacle or config.refusal(implementation, dtype, classes)
+        no = no or config.unfit(implementation)
         if no is not None:
             raise NotImplementedError(
                 f"jaxloss.{check.function}: implementation={implementation!r} {no}. "
@@ -100,7 +101,7 @@ def choose(
     kernel = config.of_platform(jax.default_backend())
     if kernel is None:
         return Choice(None, "xla", "the only one on this platform")
-    no = obstacle or config.refusal(kernel, dtype, classes)
+    no = obstacle or config.refusal(kernel, dtype, classes) or config.unfit(kernel)
     if no is not None:
         return Choice(None, "xla", f"{kernel} {no}")
     if kernel not in config.BY_DEFAULT:
