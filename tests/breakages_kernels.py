@@ -84,13 +84,6 @@ BREAKAGES = [
         f"{KERNELS} -k kind and z_loss",
     ),
     Breakage(
-        "a row starts with one term in its sum",
-        TILE,
-        "return Statistic(zero - jnp.inf, zero - 1, zero, zero, zero)",
-        "return Statistic(zero - jnp.inf, zero, zero, zero, zero)",
-        f"{KERNELS} -k kind and z_loss",
-    ),
-    Breakage(
         "the sum of the lower tile is not rescaled",
         TILE,
         "rest = high + jnp.exp(-apart) * (1 + low)",

@@ -88,6 +88,7 @@ def problem(count, classes, dtype=F32, options="none", corners=False):
         y[8], y[9] = -1, classes  # no such class
         x[10] = np.nan  # masked
         x[11] += 1e4
+        x[14] -= 1e4
         y[12], y[13] = 0, last
         keep = jnp.asarray(np.arange(count) != 10)
     rows = op.Rows(
@@ -402,7 +403,7 @@ GPU_TILES = GpuTiles(128, 1, 4, 0)
 
 @pytest.mark.parametrize("options", ["none", "all"])
 def test_the_body_for_gpu_on_rows_of_every_kind(monkeypatch, options):
-    rows, weights = problem(14, 300, options=options, corners=True)
+    rows, weights = problem(15, 300, options=options, corners=True)
     found = body_on_gpu(monkeypatch, rows, weights, GPU_TILES, in_place=True)
     is_right(found, rows, weights)
 

@@ -26,9 +26,8 @@ IN_PLACE = "idx" not in inspect.signature(plgpu.load).parameters
 
 
 def _load(ref, layout) -> Array:
-    if IN_PLACE:
-        return plgpu.load(ref, layout=layout)
-    return plgpu.load(ref, (), layout=layout)
+    index = {} if IN_PLACE else {"idx": ()}
+    return plgpu.load(ref, **index, layout=layout)
 
 
 def _kernel(*refs, on: Features, tiles: GpuTiles, classes: int, slope: bool):
