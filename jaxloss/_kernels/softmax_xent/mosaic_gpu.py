@@ -8,6 +8,7 @@ first and written last, so that writing over the logits changes nothing in it.
 """
 
 import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ IN_PLACE = "idx" not in inspect.signature(plgpu.load).parameters
 
 
 def _load(ref, layout) -> Array:
-    index = {} if IN_PLACE else {"idx": ()}
+    index: dict[str, Any] = {} if IN_PLACE else {"idx": ()}
     return plgpu.load(ref, **index, layout=layout)
 
 
