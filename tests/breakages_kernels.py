@@ -107,8 +107,8 @@ BREAKAGES = [
     Breakage(
         "a tile of absent classes is NaN",
         TILE,
-        "    bound = bounded(peak)\n    # A NaN",
-        "    bound = peak\n    # A NaN",
+        "bound_a, bound_b = bounded(a.peak), bounded(b.peak)",
+        "bound_a, bound_b = a.peak, b.peak",
         f"{KERNELS} -k kind and z_loss",
     ),
     Breakage(

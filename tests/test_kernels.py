@@ -83,7 +83,7 @@ def problem(count, classes, dtype=F32, options="none", corners=False):
         x[3, 1] = np.inf
         x[4, :2] = np.inf
         x[5] = 2.5  # every class at the peak
-        x[6], x[6, last], y[6] = -80, 30, last  # confident, in the last tile
+        x[6, last], y[6] = 60, last  # confident, in the last tile
         x[7], x[7, 0], y[7] = -30, 60, last  # confidently wrong
         y[8], y[9] = -1, classes  # no such class
         x[10] = np.nan  # masked
