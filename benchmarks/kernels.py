@@ -39,6 +39,7 @@ import jaxloss
 from benchmarks import kernels_torch
 from benchmarks.heads import Truth
 from benchmarks.results import environment
+from jaxloss._core.types import Implementation
 
 BITS = jnp.dtype("bfloat16")
 
@@ -134,9 +135,9 @@ class Contender:
 # ------------------------------------------------------------------ programs
 
 
-def kernel_name() -> str:
-    names = {"tpu": "mosaic_tpu", "gpu": "mosaic_gpu"}
-    return names.get(jax.default_backend(), "interpret")
+def implementations() -> tuple[Implementation, Implementation]:
+    names: dict[str, Implementation] = {"tpu": "mosaic_tpu", "gpu": "mosaic_gpu"}
+    return names.get(jax.default_backend(), "interpret"), "xla"
 
 
 def compiled(name: str, function: Callable[..., Any], args: Sequence[Any]) -> Contender:
@@ -154,7 +155,7 @@ def compiled(name: str, function: Callable[..., Any], args: Sequence[Any]) -> Co
 
 def logits_losses() -> Iterator[tuple[str, Callable[..., Any]]]:
     ours = jaxloss.softmax_cross_entropy_with_integer_labels
-    for name in (kernel_name(), "xla"):
+    for name in implementations():
         yield (
             f"jaxloss, {name}",
             functools.partial(ours, reduction="mean", implementation=name),
@@ -171,7 +172,7 @@ def logits_losses() -> Iterator[tuple[str, Callable[..., Any]]]:
 def head_losses() -> Iterator[tuple[str, Callable[..., Any]]]:
     ours = jaxloss.linear_softmax_cross_entropy
     for stored in (None, BITS):
-        for name in (kernel_name(), "xla"):
+        for name in implementations():
             label = f"jaxloss, {name}" + ("" if stored is None else ", bfloat16 logits")
             yield (
                 label,

@@ -83,11 +83,12 @@ def problem(count, classes, dtype=F32, options="none", corners=False):
         x[3, 1] = np.inf
         x[4, :2] = np.inf
         x[5] = 2.5  # every class at the peak
-        x[6], x[6, last], y[6] = -80, 30, last  # confident, in the last tile
+        x[6, last], y[6] = 60, last  # confident, in the last tile
         x[7], x[7, 0], y[7] = -30, 60, last  # confidently wrong
         y[8], y[9] = -1, classes  # no such class
         x[10] = np.nan  # masked
         x[11] += 1e4
+        x[14] -= 1e4
         y[12], y[13] = 0, last
         keep = jnp.asarray(np.arange(count) != 10)
     rows = op.Rows(
@@ -305,6 +306,30 @@ def test_the_interpreter_sees_a_race(capfd):
     assert "RACE" in (raised + "".join(capfd.readouterr())).upper()
 
 
+def test_index_maps_are_32_bits_wide():
+    """Also where JAX has 64: the compiler for TPU knows no others."""
+    assert jax.config.jax_enable_x64
+    rows, weights = problem(16, 300, options="all")
+    jaxpr = jax.make_jaxpr(on_tpu, static_argnums=(2, 3))(rows, weights, True)
+
+    def calls(jaxpr):
+        for equation in jaxpr.eqns:
+            if "grid_mapping" in equation.params:
+                yield equation.params["grid_mapping"]
+            for inner in jax.tree.leaves(list(equation.params.values())):
+                yield from (
+                    calls(getattr(inner, "jaxpr", inner))
+                    if hasattr(getattr(inner, "jaxpr", inner), "eqns")
+                    else ()
+                )
+
+    (mapping,) = calls(jaxpr.jaxpr)
+    assert len(mapping.block_mappings) == 5
+    for block in mapping.block_mappings:
+        dtypes = {place.dtype.name for place in block.index_map_jaxpr.out_avals}
+        assert dtypes == {"int32"}
+
+
 # ------------------------------------------------------------------ the one for GPU
 
 
@@ -378,7 +403,7 @@ GPU_TILES = GpuTiles(128, 1, 4, 0)
 
 @pytest.mark.parametrize("options", ["none", "all"])
 def test_the_body_for_gpu_on_rows_of_every_kind(monkeypatch, options):
-    rows, weights = problem(14, 300, options=options, corners=True)
+    rows, weights = problem(15, 300, options=options, corners=True)
     found = body_on_gpu(monkeypatch, rows, weights, GPU_TILES, in_place=True)
     is_right(found, rows, weights)
 
@@ -661,6 +686,26 @@ def test_a_named_implementation_runs_or_says_why():
     head = jaxloss.linear_softmax_cross_entropy
     with pytest.raises(NotImplementedError, match="mask of classes"):
         head(X, X.T, Y, where=jnp.ones((6, 6), bool), implementation="interpret")
+
+
+class Device:
+    """What is asked of one."""
+
+    def __init__(self, platform, device_kind, compute_capability=""):
+        self.platform, self.device_kind = platform, device_kind
+        self.compute_capability = compute_capability
+
+
+def test_an_older_device_says_so(monkeypatch):
+    monkeypatch.setattr(jax, "devices", lambda: [Device("tpu", "TPU v4")])
+    refused("no tiles for this chip, TPU v4", implementation="mosaic_tpu")
+    assert op.choose(Check("f"), None, BF16, (8, 1000)).how is None
+    monkeypatch.setattr(jax, "devices", lambda: [Device("gpu", "NVIDIA A100", "8.0")])
+    refused("this is NVIDIA A100", implementation="mosaic_gpu")
+    monkeypatch.setattr(jax, "devices", lambda: [Device("gpu", "NVIDIA H100", "9.0")])
+    assert config.unfit("mosaic_gpu") is None
+    monkeypatch.setattr(jax, "devices", lambda: [Device("tpu", "TPU v6 lite")])
+    assert config.unfit("mosaic_tpu") is None and config.vmem() == 128 * 2**20
 
 
 def exported(function, *platforms):

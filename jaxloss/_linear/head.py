@@ -1,7 +1,7 @@
 """What every fused loss does around the engine: check, flatten, mask, reduce."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -237,7 +237,7 @@ def compute(
     arrays: int,
     by_classes: Callable[[Inputs, Array], Array] | None = None,
     step: Step | None = None,
-    chosen: Sequence[str] | None = None,
+    chosen: tuple[str, str] | None = None,
 ) -> Tree:
     """The losses of a head, masked, weighted and reduced.
 
@@ -260,10 +260,12 @@ def compute(
     stored = x.settings.logits_dtype
     engine = Engine(row, x.chunk, x.class_axis, name, backward, stored, step)
     asked = "asked for" if x.settings.implementation else "the only one there is"
+    implementation, reason = chosen or ("xla", asked)
     plan.note(
         plan.Plan(
             check.function,
-            *(chosen or ("xla", asked)),
+            implementation,
+            reason,
             tokens,
             hidden,
             x.classes_here,

@@ -180,7 +180,7 @@ def linear_softmax_cross_entropy(
         (of_all, _), (label, of_each, _) = shared, per_token
         return by_kernel.Rows(z, label, None, _together(of_all, of_each))
 
-    how, *chosen = by_kernel.choose(check, x, kept, base)
+    how, name, reason = by_kernel.choose(check, x, kept, base)
     return compute(
         check,
         x,
@@ -192,7 +192,7 @@ def linear_softmax_cross_entropy(
         reduction=reduction,
         arrays=2 + _count(options) * (how is None),
         step=None if how is None else by_kernel.step(how, rows),
-        chosen=chosen,
+        chosen=(name, reason),
         by_classes=by_classes.total_of(check, x, reduction, base, row_of),
     )
 

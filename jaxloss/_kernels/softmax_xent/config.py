@@ -20,21 +20,21 @@ LANES = 128
 BY_DEFAULT: Mapping[Implementation, str] = {}
 """The kernels that run where none is asked for, and why.
 
-There are none: no kernel was measured on a device yet, and the sizes of the compiled
-programs alone do not decide. Times the logits' bytes, at 1,024 x 128,256, from XLA's
-cost analysis for TPU v5e, v5p, v6e and 7x (which agree) and from the kernel's operands:
+There are none: no kernel was measured on a device yet, and the bytes of the compiled
+programs do not decide alone. Times the bytes of the logits, at 1,024 x 128,256, by the
+compilers for TPU v5e, v5p, v6e and 7x, which agree (`tests/verify` holds them to it):
 
-                          XLA, float32   XLA, bfloat16   kernel
-    value                     2.0            4.0           1.0
-    value and gradient        4.0            6.0           2.0
+                          XLA    kernel
+    value                 2.0     1.0
+    value and gradient    4.0     2.0
 
-(XLA widens bfloat16 logits into an array of their own, for the gather of the label's.)
-For the kernel to win by that, the arithmetic must hide behind the reading. By the
-compiler's schedule of bundles for a v5e, at 1.5 GHz, a tile of 65,536 bfloat16 logits
-takes 0.21 µs for the value and 0.31 µs with the derivative, the memory 0.16 µs and
-0.32 µs, and XLA's reads and writes 0.32 µs and 0.64 µs if they are float32-free: so it
-should win there. A v6e has twice the bandwidth at little more arithmetic, where the
-same sum says that they are equal. On a GPU there is no such schedule to read.
+The kernel wins by that if its arithmetic hides behind the reading. In the schedule of
+bundles that the compiler made for a v5e (1.5 GHz, 819 GB/s), a tile of 65,536 bfloat16
+logits takes 311 cycles for the value, 0.21 µs, and 466 with the derivative, 0.31 µs;
+its reads and writes take 0.16 µs and 0.32 µs, those of XLA 0.32 µs and 0.64 µs. So
+there it should take two thirds of the time, and half. A v6e has twice the bandwidth
+with little more arithmetic: by the same sum, nothing is gained. For a GPU there is no
+such schedule to read.
 """
 
 MOST_CLASSES = 262_144
@@ -105,8 +105,22 @@ SMALLEST_VMEM = min(VMEM.values())
 
 def vmem() -> int:
     """That of the chips that are there, or of the smallest."""
+    return VMEM.get(jax.devices()[0].device_kind, SMALLEST_VMEM)
+
+
+def unfit(implementation: Implementation) -> str | None:
+    """Why a kernel cannot run on the devices of this machine, or None if it can, or if
+    the program is compiled for others."""
     device = jax.devices()[0]
-    return VMEM.get(device.device_kind, SMALLEST_VMEM)
+    if implementation == "mosaic_tpu" and device.platform == "tpu":
+        if device.device_kind not in VMEM:
+            return f"has no tiles for this chip, {device.device_kind}"
+    elif implementation == "mosaic_gpu" and device.platform == "gpu":
+        # Compiled for an older one, it may end the process.
+        capability = getattr(device, "compute_capability", "0")
+        if float(capability) < 9:
+            return f"needs a Hopper GPU or a newer one; this is {device.device_kind}"
+    return None
 
 
 # The compiler keeps some of it for itself.

@@ -8,6 +8,7 @@ first and written last, so that writing over the logits changes nothing in it.
 """
 
 import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,9 +27,8 @@ IN_PLACE = "idx" not in inspect.signature(plgpu.load).parameters
 
 
 def _load(ref, layout) -> Array:
-    if IN_PLACE:
-        return plgpu.load(ref, layout=layout)
-    return plgpu.load(ref, (), layout=layout)
+    index: dict[str, Any] = {} if IN_PLACE else {"idx": ()}
+    return plgpu.load(ref, **index, layout=layout)
 
 
 def _kernel(*refs, on: Features, tiles: GpuTiles, classes: int, slope: bool):

@@ -111,7 +111,7 @@ def rows(
 
     arguments = [logits, row]
     in_specs = [block(classes), block(row.shape[1])]
-    if on.class_weights:
+    if class_weights is not None:
         arguments.append(class_weights)
         everything = pl.BlockSpec((1, classes), lambda i: (jnp.int32(0), jnp.int32(0)))
         in_specs.append(everything)

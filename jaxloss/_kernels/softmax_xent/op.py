@@ -89,6 +89,7 @@ def choose(
     classes = shape[1]
     if implementation is not None:
         no = obstacle or config.refusal(implementation, dtype, classes)
+        no = no or config.unfit(implementation)
         if no is not None:
             raise NotImplementedError(
                 f"jaxloss.{check.function}: implementation={implementation!r} {no}. "
@@ -100,7 +101,7 @@ def choose(
     kernel = config.of_platform(jax.default_backend())
     if kernel is None:
         return Choice(None, "xla", "the only one on this platform")
-    no = obstacle or config.refusal(kernel, dtype, classes)
+    no = obstacle or config.refusal(kernel, dtype, classes) or config.unfit(kernel)
     if no is not None:
         return Choice(None, "xla", f"{kernel} {no}")
     if kernel not in config.BY_DEFAULT:
@@ -171,7 +172,7 @@ def _told(how: How, rows: Rows, weights: Array) -> _Told:
         at = jnp.where(rows.keep[:, None], at, tile.MASKED)
     own, label_weight, total = 1.0, None, float(classes)
     if options.class_weights is not None:
-        own = label_weight = label_weights(rows)[:, None]
+        own = label_weight = _at_label(options.class_weights, rows.label)[:, None]
         total = jnp.sum(options.class_weights)
     smoothing = options.label_smoothing
     if smoothing is None:
@@ -267,9 +268,11 @@ def _others_move(d: Rows) -> bool:
 def label_weights(rows: Rows) -> Array | None:
     """The class weight of each row's label, `[rows]`."""
     weights = rows.options.class_weights
-    if weights is None:
-        return None
-    return weights[0][jnp.clip(rows.label, 0, weights.shape[1] - 1)]
+    return None if weights is None else _at_label(weights, rows.label)
+
+
+def _at_label(class_weights: Array, label: Array) -> Array:
+    return class_weights[0][jnp.clip(label, 0, class_weights.shape[1] - 1)]
 
 
 # ------------------------------------------------------------------ one by one
@@ -352,6 +355,7 @@ def _with_slope(
     asked = _call(how, told, slope=jnp.dtype(dtype), in_place=True)
     class_weights = rows.options.class_weights
     seen, slope = call.rows(asked, rows.logits, told.row, class_weights)
+    assert slope is not None
     return _loss(how, rows, told, seen), slope
 
 
