@@ -66,8 +66,8 @@ def zero_inflated_poisson_nll(
       >>> import jax.numpy as jnp, jaxloss
       >>> log_rate, targets = jnp.array([1.0, 1.0]), jnp.array([0.0, 2.0])
       >>> loss = jaxloss.zero_inflated_poisson_nll(log_rate, targets, zero_logits=-1.0)
-      >>> print(loss.round(4))
-      [1.1483 1.7247]
+      >>> print(f"{loss[0]:.4f}, {loss[1]:.4f}")
+      1.1483, 1.7247
 
     References:
       Lambert, *Zero-inflated Poisson regression, with an application to defects in
