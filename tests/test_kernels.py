@@ -131,7 +131,9 @@ def _truth(rows, weights):
     spread = 0.0 if options.label_smoothing is None else options.label_smoothing
     level = 3.0 + 2 * 0.01 * jnp.abs(jax.nn.logsumexp(x, axis=1, keepdims=True))
     size = level * p * (1 + apart / 20) + spread * weight / x.shape[1]
-    size = weights[:, None].astype(jnp.float64) * jnp.where(hot, jnp.abs(slope), size)
+    # At the label it is the sum of all others.
+    others = jnp.sum(jnp.where(hot, 0, size), axis=1, keepdims=True)
+    size = weights[:, None].astype(jnp.float64) * jnp.where(hot, others, size)
     # A difference of logits is rounded, and so is the power of e that it becomes.
     far = jnp.sum(p * jnp.where(p > 0, apart, 0), axis=1) / 4
     return loss, slope, size, jnp.abs(loss) + far
