@@ -149,8 +149,8 @@ def same(actual, expected, rtol, size=None):
     assert np.all(np.isfinite(actual[~special]))
     size = np.abs(expected) if size is None else np.nan_to_num(size) + np.abs(expected)
     error = np.abs(actual[~special] - expected[~special])
-    # Below that float32 has nothing, or a denormal number: of a power of e, before it is
-    # multiplied by a weight.
+    # Below that float32 has nothing, or a denormal number: of a power of e, before it
+    # is multiplied by a weight.
     least = 4 * np.finfo(np.float32).tiny / rtol
     worst = error / np.maximum(size[~special], least)
     assert np.all(worst <= rtol), (np.max(worst, initial=0), rtol)
