@@ -116,7 +116,7 @@ BREAKAGES = [
         TILE,
         "row.label_mass * complement)",
         "row.label_mass * (1 - label_p))",
-        f"{KERNELS} -k kind and z_loss",
+        f"{KERNELS} -k test_rows_of_every_kind and none",
     ),
     Breakage(
         "a masked row keeps its derivative",

@@ -129,9 +129,12 @@ def _truth(rows, weights):
     hot = jnp.arange(x.shape[1], dtype=label.dtype)[None] == label[:, None]
     weight = 1.0 if options.class_weights is None else options.class_weights
     spread = 0.0 if options.label_smoothing is None else options.label_smoothing
-    level = 3.0 + 2 * 0.01 * jnp.abs(jax.nn.logsumexp(x, axis=1, keepdims=True))
+    level = 3.0 + 2 * 0.01 * jnp.abs(jax.nn.logsumexp(z, axis=1, keepdims=True))
     size = level * p * (1 + apart / 20) + spread * weight / x.shape[1]
-    size = weights[:, None].astype(jnp.float64) * jnp.where(hot, jnp.abs(slope), size)
+    # A class that is not there has none; at the label it is the sum of all others.
+    size = jnp.where(jnp.isfinite(size), size, 0)
+    others = jnp.sum(jnp.where(hot, 0, size), axis=1, keepdims=True)
+    size = weights[:, None].astype(jnp.float64) * jnp.where(hot, others, size)
     # A difference of logits is rounded, and so is the power of e that it becomes.
     far = jnp.sum(p * jnp.where(p > 0, apart, 0), axis=1) / 4
     return loss, slope, size, jnp.abs(loss) + far
@@ -146,8 +149,9 @@ def same(actual, expected, rtol, size=None):
     assert np.all(np.isfinite(actual[~special]))
     size = np.abs(expected) if size is None else np.nan_to_num(size) + np.abs(expected)
     error = np.abs(actual[~special] - expected[~special])
-    # Below that float32 has nothing, or a denormal number.
-    least = np.finfo(np.float32).tiny / rtol
+    # Below that float32 has nothing, or a denormal number: of a power of e, before it
+    # is multiplied by a weight.
+    least = 4 * np.finfo(np.float32).tiny / rtol
     worst = error / np.maximum(size[~special], least)
     assert np.all(worst <= rtol), (np.max(worst, initial=0), rtol)
 
