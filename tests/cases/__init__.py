@@ -24,16 +24,13 @@ def declared(what: str) -> set[str]:
     * `WITHOUT_ROW`: names that have no row, for a reason said there;
     * `SIBLINGS`: losses that share all they have with another, whose laws are always
       run: theirs are in the exhaustive run;
-    * `FLAGSHIP`: the loss that stands for its family where all losses share the
-      machinery under test (a set of one name); the one of the first row if left out.
+    * `FLAGSHIP`: the loss that stands for all that go through the same machinery: one
+      residual an entry, a row with a label, a row with a distribution, a batch of
+      examples that depend on each other, and so on.
 
     What the last two mean for the tests is said in `tests/selection.py`.
     """
     return {name for family in _families for name in getattr(family, what, ())}
 
 
-FLAGSHIPS = {
-    name
-    for family in _families
-    for name in getattr(family, "FLAGSHIP", {family.CASES[0].name})
-}
+FLAGSHIPS = declared("FLAGSHIP")

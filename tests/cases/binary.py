@@ -59,6 +59,8 @@ def smoothed(y):
 
 IN_NATS = {"sigmoid_binary_cross_entropy"}
 
+FLAGSHIP = {"sigmoid_binary_cross_entropy"}
+
 CASES = [
     Case(
         name="sigmoid_binary_cross_entropy",

@@ -120,6 +120,8 @@ IN_NATS = {
 # A deprecated alias, kept as it was.
 NOT_REDUCED = WITHOUT_ROW = {"convex_kl_divergence"}
 
+FLAGSHIP = {"kl_divergence"}
+
 CASES = [
     # The gradient is linear in the targets and does not depend on the predictions.
     Case(

@@ -494,6 +494,8 @@ SIBLINGS = {
     "zero_inflated_negative_binomial_nll",
 }
 
+FLAGSHIP = {"gaussian_nll"}
+
 CASES = [
     *law(
         "gaussian_nll",

@@ -243,6 +243,8 @@ SIBLINGS = {
     "siglip_loss",
 }
 
+FLAGSHIP = {"linear_softmax_cross_entropy"}
+
 CASES = [
     Case(
         name="linear_softmax_cross_entropy",

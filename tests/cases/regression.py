@@ -115,6 +115,8 @@ def distance_gradient(epsilon=0.0):
 
 NOT_REDUCED = {"cosine_similarity"}
 
+FLAGSHIP = {"huber_loss"}
+
 CASES = [
     Case(
         name="squared_error",

@@ -167,6 +167,8 @@ TVERSKY = {"smooth": 0.25, "alpha": 0.75, "beta": 0.125}
 OWN_REDUCTION = {"binary_dice_loss", "dice_loss", "multiclass_generalized_dice_loss"}
 SIBLINGS = {"multiclass_generalized_dice_loss"}
 
+FLAGSHIP = {"dice_loss"}
+
 CASES = [
     Case(
         name="dice_loss",

@@ -85,6 +85,8 @@ def ntxent_gradient(tau):
 
 IN_NATS = {"ntxent"}
 
+FLAGSHIP = {"ntxent"}
+
 CASES = [
     Case(
         name="ntxent",

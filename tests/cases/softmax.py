@@ -152,6 +152,8 @@ IN_NATS = {
 }
 NOT_REDUCED = SIBLINGS = {"safe_softmax_cross_entropy"}
 
+FLAGSHIP = {"softmax_cross_entropy_with_integer_labels"}
+
 CASES = [
     Case(
         name="softmax_cross_entropy_with_integer_labels",
