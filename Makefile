@@ -32,7 +32,7 @@ DOCS_LOCK := $(if $(HAS_FLOCK),flock $(DOCS_VENV).lock,)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test doctest optax-suite devices unit exhaustive verify-kernels check lint types bench docs serve-docs setup setup-dev clean
+.PHONY: help demo test doctest optax-suite devices unit thorough exhaustive verify-kernels check lint types bench docs serve-docs setup setup-dev clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' \
@@ -61,7 +61,13 @@ devices: $(RUN_STAMP) ## Run tests/devices on eight virtual devices
 
 unit: $(RUN_STAMP) ## Run tests/: what can be wrong with one loss alone
 	@echo '==> unit: pytest -n $(JOBS) tests $(ARGS)'
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not exhaustive' \
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
+	  -m 'not thorough and not exhaustive' \
+	  --ignore tests/devices --ignore tests/verify tests $(ARGS)
+
+thorough: $(RUN_STAMP) ## Run more of tests/: further rows, laws that compile more
+	@echo '==> thorough: pytest -n $(JOBS) -m thorough tests $(ARGS)'
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m thorough \
 	  --ignore tests/devices --ignore tests/verify tests $(ARGS)
 
 exhaustive: $(RUN_STAMP) ## Run the rest of tests/: further rows, dtypes, scales, laws

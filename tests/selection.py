@@ -1,40 +1,46 @@
 """Which test of the table runs where: the only place that says it.
 
-The usual run is `make test`, the exhaustive one `make exhaustive`; together they are
-everything. Compiling is what costs, so that the usual run compiles for a loss what
-only that loss can have wrong, and once.
+There are three runs, each without what is in the one before: the usual one (`make
+test`), the thorough one (`make thorough`, which `.ci/run` calls too) and the exhaustive
+one (`make exhaustive`). Compiling is what costs, so that the usual run compiles for a
+loss what only that loss can have wrong, and once.
 
-Of the laws (`tests/test_laws.py`) there are three kinds:
+Of the laws (`tests/test_laws.py`) there are four kinds:
 
-* a law of the row holds by what the row's own options do: masks, NaN, axes, batches;
+* a law of the row holds by what the row's own options do: masks, NaN, batches;
+* a law of a program is one of the row that compiles a program of its own;
 * a law of the loss holds by what it does with its arguments, whatever the options;
 * a law of the machinery holds because of what all losses share (a transformation of
   JAX, the reduction, the parsing of a mask), and fails for a loss only with the others.
 
-| law of        | first row of a loss | of a flagship | of a sibling | further rows |
-| ------------- | ------------------- | ------------- | ------------ | ------------ |
-| the row       | usual               | usual         | exhaustive   | exhaustive   |
-| the loss      | usual               | usual         | exhaustive   | not run      |
-| the machinery | exhaustive          | usual         | exhaustive   | not run      |
+A flagship is a loss that stands for all that go through the same machinery; a sibling
+shares all it has with another loss.
+
+| law of        | of a flagship | first row of a loss | of a sibling | further rows |
+| ------------- | ------------- | ------------------- | ------------ | ------------ |
+| the row       | usual         | usual               | exhaustive   | exhaustive   |
+| a program     | usual         | thorough            | exhaustive   | exhaustive   |
+| the loss      | usual         | thorough            | exhaustive   | not run      |
+| the machinery | usual         | exhaustive          | exhaustive   | not run      |
 
 Of accuracy (`tests/test_accuracy.py`), siblings like the others ("unit" is another
 scale where a row has none of that name):
 
-|                                     | first row  | of a flagship | further rows |
-| ----------------------------------- | ---------- | ------------- | ------------ |
-| float32 at unit scale               | usual      | usual         | usual        |
-| float32 at the other scales         | usual      | usual         | exhaustive   |
-| bfloat16 at unit scale              | exhaustive | usual         | exhaustive   |
-| bfloat16 at the other scales        | exhaustive | exhaustive    | exhaustive   |
-| float16, float64 at unit scale      | exhaustive | usual         | exhaustive   |
-| float16, float64 at other scales    | exhaustive | exhaustive    | not run      |
-| Hessian at unit and wide scale      | usual      | usual         | exhaustive   |
-| Hessian at the other scales         | exhaustive | exhaustive    | exhaustive   |
+|                                     | of a flagship | first row  | further rows |
+| ----------------------------------- | ------------- | ---------- | ------------ |
+| float32 at unit scale               | usual         | usual      | thorough     |
+| float32 at the other scales         | usual         | usual      | exhaustive   |
+| other dtypes at unit scale          | usual         | exhaustive | exhaustive   |
+| bfloat16 at the other scales        | exhaustive    | exhaustive | exhaustive   |
+| float16, float64 at other scales    | exhaustive    | exhaustive | not run      |
+| Hessian at unit and wide scale      | usual         | thorough   | exhaustive   |
+| Hessian at the other scales         | exhaustive    | exhaustive | exhaustive   |
 
 A test of a family (`tests/test_<family>.py`) is in the usual run if it takes about
-half a second of one core. Slower ones are marked `exhaustive` there, and of a
-parameter the usual run has the values that fail first (`rarely`), except where no
-other test of the usual run notices what they test.
+half a second of one core. Slower ones, and files of many that each compile a program,
+are marked `thorough` or `exhaustive` there, and of a parameter the usual run has the
+values that fail first (`rarely`), except where no other test of the usual run notices
+what they test.
 """
 
 from typing import Literal
@@ -44,8 +50,8 @@ import pytest
 from tests.case import Case, Scale
 from tests.cases import CASES, FLAGSHIPS, declared
 
-Of = Literal["row", "loss", "machinery"]
-Run = Literal["usual", "exhaustive", "none"]
+Of = Literal["row", "program", "loss", "machinery"]
+Run = Literal["usual", "thorough", "exhaustive", "none"]
 
 SIBLINGS = declared("SIBLINGS")
 _first_rows = {case.name: case for case in reversed(CASES)}
@@ -57,33 +63,33 @@ def is_first(case: Case) -> bool:
 
 
 def law_runs(case: Case, of: Of) -> Run:
-    """Where a law of the row, of the loss or of the machinery is run on a row."""
+    """Where a law of this kind is run on a row."""
     if not is_first(case):
-        return "exhaustive" if of == "row" else "none"
+        return "exhaustive" if of in ("row", "program") else "none"
     if case.name in SIBLINGS:
         return "exhaustive"
-    if of == "machinery" and case.name not in FLAGSHIPS:
-        return "exhaustive"
-    return "usual"
+    if of == "row" or case.name in FLAGSHIPS:
+        return "usual"
+    return "exhaustive" if of == "machinery" else "thorough"
 
 
 def accuracy_runs(case: Case, scale: Scale, dtype: str) -> Run:
     """Where value, gradient and tangent of a row are measured."""
     unit, first = scale == case.ordinary, is_first(case)
-    match dtype:
-        case "float32":
-            return "usual" if unit or first else "exhaustive"
-        case _:
-            if dtype != "bfloat16" and not unit and not first:
-                return "none"
-            flagship = first and case.name in FLAGSHIPS
-            return "usual" if unit and flagship else "exhaustive"
+    if dtype == "float32":
+        if first:
+            return "usual"
+        return "thorough" if unit else "exhaustive"
+    if dtype != "bfloat16" and not unit and not first:
+        return "none"
+    return "usual" if unit and first and case.name in FLAGSHIPS else "exhaustive"
 
 
 def hessian_runs(case: Case, scale: Scale) -> Run:
     """Where the diagonal of the Hessian is measured."""
-    often = scale in (case.ordinary, "wide")
-    return "usual" if often and is_first(case) else "exhaustive"
+    if scale not in (case.ordinary, "wide") or not is_first(case):
+        return "exhaustive"
+    return "usual" if case.name in FLAGSHIPS else "thorough"
 
 
 def once_runs(case: Case) -> Run:
@@ -102,7 +108,7 @@ def parameters(rows: list[tuple[str, tuple, Run]]) -> list:
         pytest.param(
             *values,
             id=identifier,
-            marks=[pytest.mark.exhaustive] if run == "exhaustive" else [],
+            marks=[] if run == "usual" else [getattr(pytest.mark, run)],
         )
         for identifier, values, run in rows
         if run != "none"

@@ -8,7 +8,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from jaxloss._core import bessel, counts, exponential_excess, gamma_function
+from jaxloss._core import bessel, counts, exponential, gamma_function
 
 TOLERANCE = {"float32": 4e-7, "float64": 4e-15}
 
@@ -56,7 +56,7 @@ def exact(formula, x, order):
         (gamma_function.binet, binet, POSITIVE),
         (gamma_function.factorial_excess, factorial_excess, POSITIVE),
         (gamma_function.half_step, half_step, POSITIVE),
-        (exponential_excess.exp_excess, exp_excess, REAL),
+        (exponential.exp_excess, exp_excess, REAL),
     ],
     ids=["binet", "factorial_excess", "half_step", "exp_excess"],
 )
@@ -83,7 +83,7 @@ def test_bessel_ratio_does_not_cancel(order, dtype):
 @pytest.mark.parametrize("q", [0.0, 1e-5, 0.3, 1.0, -1.0])
 def test_exp_excess_over_a_number_that_may_be_zero(q):
     v = np.asarray([-5, -0.9, -1e-3, 1e-4, 0.5, 3])
-    actual = exponential_excess.exp_excess_over(jnp.full_like(v, q), jnp.asarray(v))
+    actual = exponential.exp_excess_over(jnp.full_like(v, q), jnp.asarray(v))
     with mp.workdps(60):
         expected = [
             float(
@@ -93,9 +93,9 @@ def test_exp_excess_over_a_number_that_may_be_zero(q):
         ]
     np.testing.assert_allclose(actual, expected, rtol=1e-14)
     # By q at 0 it is v² / 2, and by v it is e^qv - 1.
-    by_q = jax.grad(lambda q, v: exponential_excess.exp_excess_over(q, v))
+    by_q = jax.grad(lambda q, v: exponential.exp_excess_over(q, v))
     np.testing.assert_allclose(by_q(0.0, 3.0), 4.5)
-    by_v = jax.grad(lambda v: jnp.sum(exponential_excess.exp_excess_over(q + 0 * v, v)))
+    by_v = jax.grad(lambda v: jnp.sum(exponential.exp_excess_over(q + 0 * v, v)))
     np.testing.assert_allclose(by_v(jnp.asarray(v)), np.expm1(q * v), rtol=1e-13)
 
 

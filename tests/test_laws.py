@@ -37,7 +37,7 @@ def over(*needed: str, of: selection.Of, batched: bool = True, when=None):
 
     Args:
       needed: names of arguments.
-      of: what makes the law hold: the row, the loss, or the machinery of all losses.
+      of: what makes the law hold (`selection.py`).
       batched: leave out the losses of one example.
       when: a further condition, `case -> bool`.
     """
@@ -95,7 +95,7 @@ def test_numpy_arrays_are_taken(case: Case):
     assert value.shape == expected.shape
 
 
-@over(of="row")
+@over(of="program")
 def test_vmap_is_a_batch(case: Case):
     arrays = compiled(case).arrays
     one = functools.partial(value_and_gradient, loss_of(case), case)
@@ -188,7 +188,7 @@ def numbers_of(case: Case) -> dict[str, np.floating]:
     }
 
 
-@over(of="row", batched=False, when=numbers_of)
+@over(of="program", batched=False, when=numbers_of)
 def test_numbers_may_be_traced(case: Case):
     """Hyperparameters take traced arrays, and mean the same."""
 
@@ -344,7 +344,7 @@ def is_a_row(case: Case) -> bool:
     return case.event[0] == 1
 
 
-@over("where", "axis", of="row", when=is_a_row)
+@over("where", "axis", of="program", when=is_a_row)
 def test_removed_entries_are_not_there(case: Case):
     """A mask of the output's rank removes entries, from predictions and targets."""
     arrays = compiled(case).arrays
@@ -374,7 +374,7 @@ def test_removed_entries_are_not_there(case: Case):
     assert (actual[1][..., removed] == 0).all()
 
 
-@over("axis", of="row", when=is_a_row)
+@over("axis", of="program", when=is_a_row)
 def test_axis_is_only_a_place(case: Case):
     moved = tuple(
         np.moveaxis(a, -1, 0) if event == 1 else a

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from jaxloss._core.exponential_excess import exp_excess
+from jaxloss._core.exponential import exp_excess
 from jaxloss._core.gamma_function import binet, factorial_excess
 from jaxloss._core.numerics import sigmoid, softplus
 from jaxloss._core.relative_entropy import bregman, generalized, log_ratio, surplus

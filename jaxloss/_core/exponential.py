@@ -36,6 +36,21 @@ def _(primals, tangents):
     return exp_excess(x), expm1(x) * dx
 
 
+def exp_excess_over(q: Array, v: Array) -> Array:
+    """(e^qv - 1 - qv) / q: also for q near 0, where it is q v² / 2."""
+    # The series is a polynomial in q and in v, so autodiff holds for both at q = 0.
+    z = q * v
+    small = jnp.abs(z) < 1
+    near = jnp.where(small, z, 0)
+    last = _TERMS[jnp.finfo(z.dtype).bits]
+    series = jnp.zeros_like(z)
+    for n in range(last, 1, -1):
+        series = 1 / math.factorial(n) + near * series
+    divisor = jnp.where(small, 1, q)
+    far = exp_excess(jnp.where(small, 0, q) * v) / divisor
+    return jnp.where(small, v * near * series, far)
+
+
 @jax.custom_jvp
 def tsallis(nll: Array, q: Array) -> Array:
     """(1 - e^{-q ℓ}) / q, the Tsallis form of ℓ = -log p: ℓ itself at q = 0."""

@@ -17,6 +17,7 @@ difference b - a is given beside them, because it may be known better than its r
 import jax
 import jax.numpy as jnp
 
+from jaxloss._core.gamma import trigamma
 from jaxloss._core.relative_entropy import bregman
 from jaxloss._core.types import Array
 
@@ -88,17 +89,3 @@ def _(primals, tangents):
     (a, b, difference), (da, db, _) = primals, tangents
     slope = trigamma(b) * db - trigamma(a) * da
     return digamma_difference(a, b, difference), slope
-
-
-def trigamma(x: Array) -> Array:
-    """ψ'(x)."""
-    shift, coefficients = _SERIES[jnp.finfo(x.dtype).bits]
-    total = 1 / x / x
-    for i in range(1, shift):
-        total += 1 / (x + i) / (x + i)
-    u = 1 / (x + shift)
-    total += u + u * u / 2
-    for n, coefficient in enumerate(coefficients):
-        k = 2 * n + 1
-        total += k * (k + 1) * coefficient * u ** (k + 2)
-    return total

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from jaxloss._core.errors import Errors
 from jaxloss._core.mesh import mesh_axes
 from jaxloss._core.types import (
     Array,
@@ -24,33 +25,8 @@ from jaxloss._core.types import (
 )
 
 
-class Check:
+class Check(Errors):
     """Checks the arguments of one public function, whose name its errors carry."""
-
-    def __init__(self, function: str):
-        self.function = function
-
-    # ------------------------------------------------------------------ wording
-
-    def _say(self, argument: str, expected: str, came: str, way_out: str) -> str:
-        return (
-            f"jaxloss.{self.function}: `{argument}` must be {expected}, but it is "
-            f"{came}. {way_out}"
-        )
-
-    def type_error(
-        self, argument: str, expected: str, came: str, way_out: str
-    ) -> TypeError:
-        return TypeError(self._say(argument, expected, came, way_out))
-
-    def value_error(
-        self, argument: str, expected: str, came: str, way_out: str
-    ) -> ValueError:
-        return ValueError(self._say(argument, expected, came, way_out))
-
-    def unable(self, what: str, way_out: str) -> NotImplementedError:
-        """What could be, but is not."""
-        return NotImplementedError(f"jaxloss.{self.function}: {what}. {way_out}")
 
     # ------------------------------------------------------------------ arrays
 
@@ -240,11 +216,10 @@ class Check:
                 "leave it out: under jax.jit sharded arrays need no name.",
             ) from None
         if name not in mesh_axes(index):
-            raise NotImplementedError(
-                f"jaxloss.{self.function}: `axis_name` needs a surrounding "
-                "jax.shard_map(..., check_vma=True): without it, JAX does not know "
-                "which values are the same on all devices, and gradients would be "
-                "counted once for each."
+            raise self.unable(
+                "`axis_name` needs a surrounding jax.shard_map(..., check_vma=True)",
+                "Without it, JAX does not know which values are the same on all "
+                "devices, and gradients would be counted once for each.",
             )
 
     # ------------------------------------------------------------------ options

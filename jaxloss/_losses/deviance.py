@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs
 from jaxloss._core.counts import poisson_divergence
-from jaxloss._core.exponential_excess import exp_excess, exp_excess_over
+from jaxloss._core.exponential import exp_excess, exp_excess_over
 from jaxloss._core.reduce import reduce
 from jaxloss._core.relative_entropy import log_ratio
 from jaxloss._core.types import Array, Input, Number, Reduction

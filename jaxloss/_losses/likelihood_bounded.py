@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxloss._core import inputs
 from jaxloss._core.bessel import log_i0e
 from jaxloss._core.counts import binomial_divergence
-from jaxloss._core.exponential_excess import expm1
+from jaxloss._core.exponential import expm1
 from jaxloss._core.gamma_function import combinations_excess
 from jaxloss._core.numerics import in_base, softplus, weighted
 from jaxloss._core.reduce import reduce

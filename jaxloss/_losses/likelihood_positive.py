@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
-from jaxloss._core.exponential_excess import exp_excess
+from jaxloss._core.exponential import exp_excess
 from jaxloss._core.gamma_function import binet
 from jaxloss._core.numerics import in_base, weighted
 from jaxloss._core.reduce import reduce

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import inputs
-from jaxloss._core.absolute import absolute
-from jaxloss._core.exponential_excess import exp_excess
+from jaxloss._core.exponential import exp_excess
 from jaxloss._core.gamma_function import half_step
 from jaxloss._core.numerics import in_base
 from jaxloss._core.reduce import reduce
+from jaxloss._core.residual import magnitude
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
@@ -156,7 +156,7 @@ def laplace_nll(
         check, where, {"mean": mean}, {"targets": targets}, {"log_scale": log_scale}
     )
     (log_scale_,) = x.parameters
-    distance = absolute(x.output - x.targets)
+    distance = magnitude(x.output - x.targets)
     loss = (math.log(2) + log_scale_) + distance * jnp.exp(-log_scale_)
     loss = in_base(loss, base)
     weights = check.weights(weights, loss)

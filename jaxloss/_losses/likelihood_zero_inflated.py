@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs
 from jaxloss._core.counts import negative_binomial, poisson
-from jaxloss._core.exponential_excess import expm1
+from jaxloss._core.exponential import expm1
 from jaxloss._core.numerics import in_base, sigmoid, softplus
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction

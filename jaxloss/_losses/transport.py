@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, norms, rows, samples
-from jaxloss._core.absolute import absolute
 from jaxloss._core.reduce import divided, reduce
+from jaxloss._core.residual import magnitude
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
@@ -295,7 +295,7 @@ def _sorted_costs(x: Array, y: Array, count: Array, p: Array, axis: int) -> Arra
     lost = (jnp.isnan(x) | jnp.isnan(y)).any(axis=axis, keepdims=True)
     there = (place < count) | lost
     error = jnp.where(there, error * jnp.where(lost, jnp.nan, 1), 0)
-    return absolute(error) ** p
+    return magnitude(error) ** p
 
 
 def _log(mass: Array) -> Array:

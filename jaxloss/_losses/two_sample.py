@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxloss._core import samples
-from jaxloss._core.exponential_excess import expm1
+from jaxloss._core.exponential import expm1
 from jaxloss._core.reduce import divided
 from jaxloss._core.types import Array, Input, Number
 from jaxloss._core.validate import Check

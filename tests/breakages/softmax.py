@@ -37,8 +37,8 @@ BREAKAGES = [
     Breakage(
         "class weights stay out of the denominator",
         "_losses/softmax.py",
-        "normalizer=None if share is None else",
-        "normalizer=None if True else",
+        "normalizer=None if share is None else jnp.squeeze(share, x.axis)",
+        "normalizer=None",
         SOFT,
     ),
     Breakage(
