@@ -10,7 +10,7 @@ from jaxloss._core.bessel import log_i0e
 from jaxloss._core.counts import binomial_divergence
 from jaxloss._core.exponential import expm1
 from jaxloss._core.gamma_function import combinations_excess
-from jaxloss._core.numerics import in_base, softplus, weighted
+from jaxloss._core.numerics import in_base, sech_squared, softplus, weighted
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
@@ -304,8 +304,25 @@ def _(primals, tangents):
     share = jnp.exp(size - peak)
     cosh_c = share * (1 + jnp.exp(-2 * size)) / 2
     cosh_h = jnp.exp(h - peak) * (1 + jnp.exp(-2 * h)) / 2
-    total = cosh_c + cosh_h
-    sinh_c = jnp.sign(c) * share * -expm1(-2 * size) / 2
     both = jnp.exp(-size - h) + (1 + jnp.exp(-2 * h)) * (1 + jnp.exp(-2 * size)) / 4
-    by_h = -both * share / (total * (-expm1(-2 * h) / 2))
-    return _log_bin(c, h), sinh_c / total * dc + by_h * dh
+    by_h = -both * share / ((cosh_c + cosh_h) * (-expm1(-2 * h) / 2))
+    return _log_bin(c, h), _slope(c, h) * dc + by_h * dh
+
+
+@jax.custom_jvp
+def _slope(c: Array, h: Array) -> Array:
+    """sinh c / (cosh c + cosh h)."""
+    size = jnp.abs(c)
+    peak = jnp.maximum(size, jnp.abs(h))
+    share = jnp.exp(size - peak)
+    twice = share * (1 + jnp.exp(-2 * size)) + jnp.exp(h - peak) + jnp.exp(-h - peak)
+    return jnp.sign(c) * share * -jnp.expm1(-2 * size) / twice
+
+
+@_slope.defjvp
+def _(primals, tangents):
+    # It is (tanh (c + h)/2 + tanh (c - h)/2) / 2, so that ∂/∂c is a sum of two squares;
+    # ∂/∂h is - sinh c sinh h / (cosh c + cosh h)².
+    (c, h), (dc, dh) = primals, tangents
+    by_c = (sech_squared((c + h) / 2) + sech_squared((c - h) / 2)) / 4
+    return _slope(c, h), by_c * dc - _slope(c, h) * _slope(h, c) * dh

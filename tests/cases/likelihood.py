@@ -32,6 +32,10 @@ def crossing(*example):
     return 6e-7
 
 
+def largest_exp(logs):
+    return max(float(mp.exp(x)) for x in np.ravel(logs))
+
+
 def sigmoid(x):
     return 1 / (1 + mp.exp(-x))
 
@@ -614,7 +618,7 @@ CASES = [
         ("log_beta",),
         # And a law of n = a + b pseudo-counts multiplies log-odds, which are rounded,
         # by the up to n / 2 that the target is away.
-        floor=lambda a, y, b: crossing() + 2e-9 * float(mp.exp(a) + mp.exp(b)),
+        floor=lambda a, y, b: crossing() + 2e-9 * (largest_exp(a) + largest_exp(b)),
     ),
     *law(
         "von_mises_nll",
