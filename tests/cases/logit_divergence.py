@@ -230,6 +230,13 @@ def crossing_floor(s, t):
     return float(6e-8 * (1 - min(max(p), max(q))))
 
 
+def root_floor(s, t):
+    # The derivative by the largest class is a sum of those by the others, of both signs
+    # and as large as the root of their mass, each of some roundings.
+    _, _, q, p = both(s, t)
+    return float(1e-6 * mp.sqrt(1 - min(max(p), max(q))))
+
+
 def apart_floor(s, t):
     # Far from equality the derivative is a difference of two rounded probabilities.
     return 1.2e-7 if kl(s, t) > 1 else crossing_floor(s, t)
@@ -333,7 +340,7 @@ CASES = [
         formula=hellinger,
         gradient=hellinger_gradient,
         event=(1, 1),
-        floor=crossing_floor,
+        floor=root_floor,
     ),
     Case(
         name="hellinger_distance",
