@@ -22,6 +22,9 @@ import scipy.stats
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 SIZE = 2000
 
 

@@ -10,6 +10,9 @@ import pytest
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 LABELS = np.array([0, 0, 1, 1, 1, 2, 3, 3])
 KEEP = np.array([True, True, False, True, True, True, False, True])
 

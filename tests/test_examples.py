@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 
@@ -35,6 +37,7 @@ def test_train_digits(tmp_path):
     assert plots(tmp_path) == ["accuracies.png", "gradients.png", "losses.png"]
 
 
+@pytest.mark.thorough
 def test_train_digits_fails_below_its_target_accuracy(tmp_path):
     done = run_example("train_digits", "--epochs", "1", "--out", str(tmp_path))
     assert done.returncode == 1, done.stdout + done.stderr
@@ -58,6 +61,7 @@ def test_train_lm(tmp_path):
     assert plots(tmp_path) == ["lm_losses.png", "lm_memory.png"]
 
 
+@pytest.mark.thorough
 def test_train_lm_fails_where_the_losses_differ(tmp_path):
     arguments = ["--small", "--steps", "1", "--bound", "-1", "--out", str(tmp_path)]
     done = run_example("train_lm", *arguments)

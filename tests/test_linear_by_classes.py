@@ -21,6 +21,9 @@ from tests.test_linear import (
     tangents,
 )
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 MIB = 2**20
 # One chunk, three whole ones and a rest, one more than there are classes.
 CHUNKS = [CLASSES, 4, 99]

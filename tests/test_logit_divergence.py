@@ -12,6 +12,9 @@ from scipy import special
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 INF = jnp.inf
 BETWEEN = [
     jaxloss.softmax_kl_divergence,

@@ -11,6 +11,9 @@ from scipy import stats
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 INF = jnp.inf
 
 

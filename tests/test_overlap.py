@@ -9,6 +9,9 @@ import pytest
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 WITH_MASKS = [
     jaxloss.focal_tversky_loss,
     jaxloss.generalized_dice_loss,

@@ -12,6 +12,9 @@ from sklearn.metrics import ndcg_score
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 
 def compiled(loss):
     """Jitted for every call's options."""

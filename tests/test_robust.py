@@ -12,6 +12,9 @@ import sklearn.metrics
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 ROBUST = (
     "absolute_error",
     "smooth_l1_loss",

@@ -17,6 +17,9 @@ from jaxloss._losses.sequence import ctc_loss, ctc_loss_with_forward_probs
 from tests.cases.sequence import probability, softmax, spelt
 from tests.selection import rarely
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 INF = np.inf
 
 

@@ -10,6 +10,9 @@ import pytest
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 
 def run(*arrays, **options):
     return jax.jit(functools.partial(jaxloss.soft_dtw, **options))(*arrays)
