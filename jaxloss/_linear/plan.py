@@ -16,11 +16,13 @@ from jaxloss._core.validate import Check
 
 MIB = 2**20
 
-# The float32 logits of a chunk, at most. CPU: a thirtieth of the full logits of 4,096
-# tokens and 128,256 classes (`python -m benchmarks.heads`: its temporaries and time).
+# The float32 logits of a chunk, at most. CPU: each chunk's share of the kernel's
+# gradient is written and added, so that few chunks are fast; for 4,096 tokens and a
+# kernel of 256 x 128,256 all temporaries stay below a tenth of those of full logits
+# (`python -m benchmarks.heads`).
 # GPU and TPU: small beside the gradient of a kernel of 32,000 classes and more; fewer
 # classes take larger chunks for it, so that the products stay large.
-_LOGITS = {"cpu": 64 * MIB, "gpu": 128 * MIB, "tpu": 128 * MIB}
+_LOGITS = {"cpu": 192 * MIB, "gpu": 128 * MIB, "tpu": 128 * MIB}
 # A sum of products over so many tokens costs more arithmetic than it moves float32
 # bytes of the kernel's gradient: 735 on an H200, 962 on a TPU v5e.
 _FEWEST = {"cpu": 64, "gpu": 1024, "tpu": 1024}
