@@ -10,6 +10,9 @@ import pytest
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 VARIANTS = ("iou", "giou", "diou", "ciou")
 all_variants = pytest.mark.parametrize("variant", VARIANTS)
 

@@ -10,6 +10,9 @@ from jax.test_util import check_grads
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 INF = jnp.inf
 cross_entropy = jaxloss.softmax_cross_entropy_with_integer_labels
 OF_LABELS = [

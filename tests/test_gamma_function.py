@@ -10,6 +10,9 @@ import pytest
 
 from jaxloss._core import bessel, counts, exponential, gamma_function
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 TOLERANCE = {"float32": 4e-7, "float64": 4e-15}
 
 

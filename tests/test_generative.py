@@ -9,6 +9,9 @@ import pytest
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 
 def f32(*values):
     return jnp.asarray(values, jnp.float32)

@@ -10,6 +10,9 @@ import scipy.ndimage
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 
 @functools.cache
 def compiled(max_value=1.0):

@@ -26,6 +26,9 @@ from jaxloss._kernels.softmax_xent import call, config, mosaic_gpu, mosaic_tpu, 
 from jaxloss._kernels.softmax_xent.config import GpuTiles, TpuTiles
 from jaxloss._kernels.softmax_xent.tile import Features, Row
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 F32, BF16 = jnp.dtype("float32"), jnp.dtype("bfloat16")
 loss_of = jaxloss.softmax_cross_entropy_with_integer_labels
 

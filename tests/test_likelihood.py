@@ -10,6 +10,9 @@ from scipy import special, stats
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 
 def f32(*values):
     return jnp.asarray(values, jnp.float32)

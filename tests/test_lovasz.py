@@ -9,6 +9,9 @@ import pytest
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 
 def run(loss, *arrays, **options):
     return jax.jit(functools.partial(loss, **options))(*arrays)

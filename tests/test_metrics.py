@@ -11,6 +11,9 @@ from jax.sharding import PartitionSpec as P
 
 from jaxloss import metrics
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 B, C = 40, 5
 
 

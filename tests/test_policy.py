@@ -10,6 +10,9 @@ from jax.sharding import PartitionSpec as P
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 
 def f32(*values):
     return jnp.asarray(values, jnp.float32)

@@ -10,6 +10,9 @@ import pytest
 import jaxloss
 from jaxloss._core.preference import VARIANTS
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 REFERENCE = ("reference_chosen_log_probs", "reference_rejected_log_probs")
 PAIRED = ("hinge", "ipo", "robust", "sigmoid", "exo", "discopop")
 """Variants that see the margin only."""

@@ -10,6 +10,9 @@ import sklearn.metrics
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 
 def f32(*values):
     return jnp.asarray(values, jnp.float32)

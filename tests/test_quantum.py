@@ -11,6 +11,9 @@ from scipy import linalg
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 RNG = np.random.default_rng(0)
 SIZE = 4
 LOSSES = (

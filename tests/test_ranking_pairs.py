@@ -9,6 +9,9 @@ import pytest
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 INF = jnp.inf
 
 

@@ -9,6 +9,9 @@ import scipy.stats
 
 import jaxloss
 
+# Many programs to compile: see `tests/selection.py`.
+pytestmark = pytest.mark.thorough
+
 
 def f32(*values):
     return jnp.asarray(values, jnp.float32)
