@@ -26,12 +26,13 @@ from jaxloss._core.cross_entropy import Options, capped
 from jaxloss._core.mesh import Tree, all_mesh_axes, varying
 from jaxloss._core.numerics import in_base, weighted
 from jaxloss._core.passes import bounded
+from jaxloss._core.tangents import is_zero, mask, nonzero
 from jaxloss._core.types import Array, Reduction
 from jaxloss._core.validate import Check
 from jaxloss._linear.engine import Inputs
 from jaxloss._linear.head import Head
 from jaxloss._linear.product import accumulator, factors, product
-from jaxloss._linear.tracing import is_zero, mask, nonzero, whole
+from jaxloss._linear.tracing import whole
 
 
 class Row(NamedTuple):

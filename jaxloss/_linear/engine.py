@@ -25,17 +25,10 @@ import jax.numpy as jnp
 
 from jaxloss._core.mesh import Tree, all_mesh_axes, mesh_axes, varying
 from jaxloss._core.numerics import weighted
+from jaxloss._core.tangents import Split, is_zero, jvp, mask, nonzero
 from jaxloss._core.types import Array
 from jaxloss._linear.product import accumulator, factors, product
-from jaxloss._linear.tracing import (
-    Split,
-    is_mapped,
-    is_zero,
-    jvp,
-    mask,
-    nonzero,
-    whole,
-)
+from jaxloss._linear.tracing import is_mapped, whole
 
 Backward = Literal["recompute", "save"]
 """How the losses one by one are differentiated: the logits of a chunk again, or their

@@ -174,10 +174,9 @@ def _check_settings(check: Check, settings: Settings, by_kernel: bool) -> None:
     check.choice("backward", settings.backward, ("recompute", "save"))
     check.implementation(settings.implementation)
     if not by_kernel and settings.implementation not in (None, "xla"):
-        raise NotImplementedError(
-            f"jaxloss.{check.function}: implementation="
-            f"{settings.implementation!r} does not exist for this loss. Leave it out, "
-            'or pass "xla", which runs everywhere.'
+        raise check.unable(
+            f"implementation={settings.implementation!r} does not exist for this loss",
+            'Leave it out, or pass "xla", which runs everywhere.',
         )
     if settings.axis_name is not None:
         check.axis_name(settings.axis_name)

@@ -295,9 +295,9 @@ def linear_log_probs(
     )
     x = head(check, hidden, kernel, bias, settings)
     if return_entropy and backward == "save":
-        raise NotImplementedError(
-            "jaxloss.linear_log_probs: entropies are computed with "
-            'backward="recompute" only. Leave `backward` out.'
+        raise check.unable(
+            'entropies are computed with backward="recompute" only',
+            "Leave `backward` out.",
         )
     x, label, kept = _labelled(check, x, "tokens", tokens, where, ignore_index)
     options = Options.check(

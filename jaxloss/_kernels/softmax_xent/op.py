@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import cross_entropy
 from jaxloss._core.cross_entropy import Options
 from jaxloss._core.mesh import mesh_axes, varying
 from jaxloss._core.numerics import in_base, weighted
+from jaxloss._core.tangents import is_zero, jvp, mask
 from jaxloss._core.types import Array, Implementation
 from jaxloss._core.validate import Check
 from jaxloss._kernels.softmax_xent import call, config, tile
@@ -91,9 +91,10 @@ def choose(
         no = obstacle or config.refusal(implementation, dtype, classes)
         no = no or config.unfit(implementation)
         if no is not None:
-            raise NotImplementedError(
-                f"jaxloss.{check.function}: implementation={implementation!r} {no}. "
-                'Leave it out to have one chosen, or pass "xla", which runs everywhere.'
+            raise check.unable(
+                f"implementation={implementation!r} {no}",
+                "Leave it out to have one chosen, or pass "
+                '"xla", which runs everywhere.',
             )
         how = How(check.function, implementation, base)
         tiles = config.tiles(implementation, shape, dtype)
@@ -232,37 +233,16 @@ def _whole(function: Any, reference: Any, static: int) -> Any:
 
     def rule(*arguments):
         *fixed, primals, tangents = arguments
-        _, tangent = _jvp(functools.partial(reference, *fixed), primals, tangents)
+        _, tangent = jvp(functools.partial(reference, *fixed), primals, tangents)
         return whole(*fixed, *primals), tangent
 
     whole.defjvp(rule, symbolic_zeros=True)
     return whole
 
 
-def _is_zero(tangent: Any) -> bool:
-    return isinstance(tangent, SymbolicZero)
-
-
-def _jvp(function: Any, primals: Any, tangents: Any) -> tuple[Any, Any]:
-    """`jax.jvp`, for symbolic zeros among the tangents."""
-    leaves, structure = jax.tree.flatten(primals)
-    moves = jax.tree.leaves(tangents, is_leaf=_is_zero)
-    active = [i for i, t in enumerate(moves) if not _is_zero(t)]
-
-    def of_active(*values):
-        filled = list(leaves)
-        for i, value in zip(active, values, strict=True):
-            filled[i] = value
-        return function(*jax.tree.unflatten(structure, filled))
-
-    points = tuple(leaves[i] for i in active)
-    return jax.jvp(of_active, points, tuple(moves[i] for i in active))
-
-
 def _others_move(d: Rows) -> bool:
     """Whether anything but the logits has a tangent."""
-    leaves = jax.tree.leaves(d._replace(logits=None), is_leaf=_is_zero)
-    return not all(map(_is_zero, leaves))
+    return any(mask(d._replace(logits=None)))
 
 
 def label_weights(rows: Rows) -> Array | None:
@@ -290,7 +270,7 @@ def losses(how: How, rows: Rows) -> Array:
 def _losses_jvp(how: How, primals, tangents):
     (rows,), (d,) = primals, tangents
     if _others_move(d):
-        return _jvp(functools.partial(_reference, how), primals, tangents)
+        return jvp(functools.partial(_reference, how), primals, tangents)
     loss, slope = _apart(how, rows)
     dloss = jnp.sum(slope * d.logits.astype(jnp.float32), axis=1)
     return loss, dloss
@@ -335,12 +315,12 @@ def total(how: How, rows: Rows, weights: Array) -> Array:
 
 def _total_jvp(how: How, primals, tangents):
     (rows, weights), (d, dweights) = primals, tangents
-    if _others_move(d) or _is_zero(d.logits):
-        return _jvp(lambda r, w: _sum(losses(how, r), w), primals, tangents)
+    if _others_move(d) or is_zero(d.logits):
+        return jvp(lambda r, w: _sum(losses(how, r), w), primals, tangents)
     dtype = rows.logits.dtype
     loss, slope = with_slope(how, dtype, rows, weights)
     dtotal = jnp.vdot(slope.astype(jnp.float32), d.logits.astype(jnp.float32))
-    if not _is_zero(dweights):
+    if not is_zero(dweights):
         dtotal += jnp.vdot(loss, dweights)
     return _sum(loss, weights), dtotal
 
