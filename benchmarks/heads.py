@@ -1,10 +1,14 @@
 """The fused head against full logits, and against other fused heads.
 
     python -m benchmarks.heads [--shape NAME ...] [--rounds N] [--json PATH]
+    python -m benchmarks.heads --kept 0.25 [--shape NAME ...]
 
 Value and both gradients of the mean cross entropy of a linear head. Every program is
 checked against float64 before it is timed, compiled apart, and run in turn with the
 others. tokamax takes part where it is installed (`pip install jaxloss[tokamax]`).
+
+With `--kept` only that share of the tokens counts, as in a batch of prompts and
+answers: a mask alone, against a mask and the promise `max_tokens`.
 """
 
 import argparse
@@ -18,7 +22,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +103,7 @@ class Line:
     seconds: float | None = None
     spread_seconds: float | None = None
     ratio: float | None = None
-    """Median over the rounds of optax's time by this one's."""
+    """Median over the rounds of optax's time, or a mask's, by this one's."""
     temp_bytes: int | None = None
     compile_seconds: float | None = None
     teraflops: float | None = None
@@ -223,9 +227,59 @@ def measure(name: str, rounds: int, advance: Callable[[], None]) -> list[Line]:
     return lines
 
 
-def table(lines: Sequence[Line]) -> Table:
+def measure_kept(
+    name: str, share: float, rounds: int, advance: Callable[[], None]
+) -> list[Line]:
+    """A mask alone, and with the promise that no more tokens are kept."""
+    shape = SHAPES[name]
+    hidden, kernel, labels = arguments_of(shape)
+    count = max(1, round(share * shape.tokens))
+    chosen = np.random.default_rng(2).permutation(shape.tokens)[:count]
+    keep = np.zeros(shape.tokens, bool)
+    keep[chosen] = True
+    truth = Truth.of(hidden[np.flatnonzero(keep)], kernel, labels[np.flatnonzero(keep)])
+    truth = replace(truth, rows=np.flatnonzero(keep)[truth.rows])
+    args = hidden, kernel, labels
+    lines, programs = [], []
+    for contender, bound in (("a mask", None), ("a mask and max_tokens", count)):
+
+        def loss(hidden, kernel, labels, bound=bound):
+            return jaxloss.linear_softmax_cross_entropy(
+                hidden, kernel, labels, where=jnp.asarray(keep), max_tokens=bound
+            )
+
+        program = build(jax.value_and_grad(loss, (0, 1)), args)
+        error = truth.error(program.call(*args))
+        line = Line(
+            f"{name}, {share:.0%} kept",
+            contender,
+            "measured" if error <= TOLERANCE[shape.dtype] else f"wrong by {error:.1e}",
+            temp_bytes=program.temp_bytes,
+            compile_seconds=program.compile_seconds,
+            error=error,
+        )
+        lines.append(line)
+        programs.append(program)
+    if any(line.status != "measured" for line in lines):
+        return lines
+    samples: list[list[float]] = [[], []]
+    for _ in range(rounds):
+        for taken, program in zip(samples, programs, strict=True):
+            start = time.perf_counter()
+            jax.block_until_ready(program.call(*args))
+            taken.append(time.perf_counter() - start)
+        advance()
+    for line, taken in zip(lines, samples, strict=True):
+        line.seconds = statistics.median(taken)
+        line.spread_seconds = max(taken) - min(taken)
+        pairs = zip(taken, samples[0], strict=True)
+        line.ratio = statistics.median(b / a for a, b in pairs)
+    return lines
+
+
+def table(lines: Sequence[Line], against: str) -> Table:
     shown = Table(title="Value and both gradients of a linear head's cross entropy")
-    for heading in ("head", "program", "ms", "optax's time / this", "temporaries"):
+    for heading in ("head", "program", "ms", f"{against} time / this", "temporaries"):
         shown.add_column(heading, justify="left" if heading == "program" else "right")
     shown.add_column("share of a matmul's speed", justify="right")
     shown.add_column("error", justify="right")
@@ -243,7 +297,7 @@ def table(lines: Sequence[Line]) -> Table:
                 f"{1e3 * line.seconds:,.1f}",
                 "" if line.ratio is None else f"{line.ratio:.2f}",
                 memory,
-                f"{line.share_of_matmul:.0%}",
+                "" if line.share_of_matmul is None else f"{line.share_of_matmul:.0%}",
                 error,
             )
         shown.add_row(*row)
@@ -287,9 +341,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--shape", choices=tuple(SHAPES), nargs="+")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--kept", type=float, metavar="SHARE", help="in (0, 1)")
     parser.add_argument("--json", type=Path, metavar="PATH")
     parser.add_argument("--plot", type=Path, metavar="PNG")
     options = parser.parse_args(argv)
+    if options.kept is not None and not 0 < options.kept < 1:
+        parser.error("--kept is a share of the tokens, between 0 and 1")
     on_device = jax.default_backend() != "cpu"
     chosen = options.shape or [
         name
@@ -301,8 +358,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     with Progress(console=console) as progress:
         for name in chosen:
             task = progress.add_task(name, total=options.rounds)
-            lines += measure(name, options.rounds, lambda t=task: progress.advance(t))
-    console.print(table(lines))
+            run = measure
+            if options.kept is not None:
+                run = functools.partial(measure_kept, share=options.kept)
+            advance = functools.partial(progress.advance, task)
+            lines += run(name, rounds=options.rounds, advance=advance)
+    console.print(table(lines, "optax's" if options.kept is None else "the mask's"))
     if options.json:
         command = shlex.join(
             ["python", "-m", "benchmarks.heads", *(argv or sys.argv[1:])]
@@ -318,7 +379,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.plot:
         draw(lines, options.plot)
     measured = {line.contender for line in lines if line.status == "measured"}
-    return 0 if "jaxloss" in measured else 1
+    wanted = (
+        {"jaxloss"} if options.kept is None else {"a mask", "a mask and max_tokens"}
+    )
+    return 0 if wanted <= measured else 1
 
 
 if __name__ == "__main__":
