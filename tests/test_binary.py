@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxloss import sigmoid_binary_cross_entropy
+from jaxloss._core import numerics
 
 INF = jnp.inf
 
@@ -189,3 +190,11 @@ def test_shapes_are_exact():
     empty = jnp.zeros((0, 3), jnp.float32)
     chex.assert_shape(sigmoid_binary_cross_entropy(empty, empty), (0, 3))
     assert sigmoid_binary_cross_entropy(empty, empty, reduction="mean") == 0
+
+
+def test_the_slope_of_the_sigmoid_keeps_its_upper_tail():
+    """Where 1 - p rounds to 0: the losses show it in products too small to tell."""
+    x = f32(0, 5, 20, 80)
+    slope = jax.vmap(jax.grad(numerics.sigmoid))(x)
+    tail = np.exp(-np.array([0.0, 5, 20, 80]))
+    np.testing.assert_allclose(slope, tail / (1 + tail) ** 2, rtol=1e-6)
