@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
+from jaxloss._core.parameters import kept_parameter
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
@@ -39,18 +40,18 @@ class Entries(NamedTuple):
         masked: float = 1.0,
     ) -> Array:
         """A hyperparameter, one or one per entry; masked entries hold `masked`."""
-        array = self.check.parameter(
+        return kept_parameter(
+            self.check,
             argument,
             value,
             self.arrays[0],
+            self.keep,
             low=low,
             high=high,
             open_low=open_low,
             open_high=open_high,
+            masked=masked,
         )
-        if self.keep is None or not array.ndim:
-            return array
-        return jnp.where(self.keep, array, masked)
 
     def reduced(self, loss: Array, weights: Input | None) -> Array:
         """The common end."""

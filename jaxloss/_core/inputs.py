@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxloss._core.types import Array, Axis, Input, Number
+from jaxloss._core.numerics import in_base
+from jaxloss._core.reduce import reduce
+from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, computing
 
 
@@ -146,6 +148,20 @@ class Rows(NamedTuple):
         if self.targets is None:
             raise AssertionError("these rows were made without targets")
         return self.targets
+
+    def reduced(
+        self,
+        check: Check,
+        loss: Array,
+        *,
+        weights: Input | None,
+        reduction: Reduction,
+        base: float | None = None,
+    ) -> Array:
+        """Unit and reduction of losses of size 1 along the axis: the common end."""
+        loss = in_base(jnp.squeeze(loss, self.axis), base)
+        weights = check.weights(weights, loss)
+        return reduce(loss, where=self.keep, weights=weights, reduction=reduction)
 
     def drop(self, keep: Array | None) -> "Rows":
         """The same rows without those not kept: zeros in their place."""

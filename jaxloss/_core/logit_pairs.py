@@ -5,9 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
-from jaxloss._core.numerics import in_base
-from jaxloss._core.reduce import reduce
-from jaxloss._core.types import Array, Axis, Input, Reduction
+from jaxloss._core.types import Array, Axis, Input
 from jaxloss._core.validate import Check
 
 
@@ -25,18 +23,3 @@ def logit_pairs(
     """The model's logits and the target's, by name."""
     x = inputs.rows(check, axis, where, -jnp.inf, -jnp.inf, **logits)
     return LogitPairs(x, x.predictions, x.require_targets())
-
-
-def reduced(
-    check: Check,
-    x: inputs.Rows,
-    loss: Array,
-    *,
-    weights: Input | None,
-    reduction: Reduction,
-    base: float | None = None,
-) -> Array:
-    """Unit and reduction of losses of size 1 along the axis."""
-    loss = in_base(jnp.squeeze(loss, x.axis), base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxloss._core import rows
 from jaxloss._core.labels import LabelledRows, reduced, with_label
 from jaxloss._core.logit_divergence import between, cooled
-from jaxloss._core.logit_pairs import logit_pairs, reduced as reduced_pairs
+from jaxloss._core.logit_pairs import logit_pairs
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
@@ -126,9 +126,7 @@ def distillation_loss(
     cold, warm = (cooled(z, scale, x.axis) for z in (t, s))
     loss = soft * between(divergence, cold, warm, share, x.axis)
     if labelled is None:
-        return reduced_pairs(
-            check, x, loss, weights=weights, reduction=reduction, base=base
-        )
+        return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
     loss = loss + hard * rows.label_nll(s, labelled.label, x.axis)
     return reduced(
         check,

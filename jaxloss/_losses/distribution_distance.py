@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 
 from jaxloss._core import logit_divergence, norms
-from jaxloss._core.logit_pairs import logit_pairs, reduced
+from jaxloss._core.logit_pairs import logit_pairs
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
@@ -74,7 +74,7 @@ def total_variation(
         check, axis, where, logits=logits, target_logits=target_logits
     )
     loss = logit_divergence.total_variation(t, s, x.axis)
-    return reduced(check, x, loss, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction)
 
 
 def hellinger_distance(
@@ -147,7 +147,7 @@ def hellinger_distance(
         loss = jnp.sum(jnp.square(surplus), axis=x.axis, keepdims=True)
     else:
         loss = norms.norm(surplus, x.axis)
-    return reduced(check, x, loss, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction)
 
 
 def renyi_divergence(
@@ -225,4 +225,4 @@ def renyi_divergence(
     else:
         order = check.parameter("alpha", alpha, x.like, low=0, open_low=True)
         loss = logit_divergence.renyi(t, s, x.spread(order), x.axis)
-    return reduced(check, x, loss, weights=weights, reduction=reduction, base=base)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)

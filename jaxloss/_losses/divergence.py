@@ -6,8 +6,6 @@ import warnings
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, relative_entropy
-from jaxloss._core.numerics import in_base
-from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
@@ -103,7 +101,7 @@ def kl_divergence(
     )
     rounding = _rounding(x, log_predictions) + 2 * _epsilon(targets)
     loss = relative_entropy.kl(x.predictions, x.targets, rounding, x.axis)
-    return _finish(check, x, loss, weights, reduction, base)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 def kl_divergence_with_log_targets(
@@ -180,7 +178,7 @@ def kl_divergence_with_log_targets(
     )
     rounding = _rounding(x, log_predictions) + _rounding(x, log_targets)
     loss = relative_entropy.kl_of_logs(x.predictions, x.targets, rounding, x.axis)
-    return _finish(check, x, loss, weights, reduction, base)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 def generalized_kl_divergence(
@@ -263,7 +261,7 @@ def generalized_kl_divergence(
         axis=x.axis,
         keepdims=True,
     )
-    return _finish(check, x, loss, weights, reduction, base)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 def convex_kl_divergence(
@@ -334,17 +332,3 @@ def _rounding(x: inputs.Rows, log_masses: Input) -> Array:
         return jnp.asarray(epsilon * spread, x.like.dtype)
     count = jnp.sum(x.entries, axis=x.axis, keepdims=True).astype(x.like.dtype)
     return epsilon * (2 + jnp.log(jnp.maximum(count, 1)))
-
-
-def _finish(
-    check: Check,
-    x: inputs.Rows,
-    loss: Array,
-    weights: Input | None,
-    reduction: Reduction,
-    base: float | None,
-) -> Array:
-    """Unit and reduction."""
-    loss = in_base(jnp.squeeze(loss, x.axis), base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)

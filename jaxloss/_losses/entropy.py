@@ -4,8 +4,6 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs, probabilities
 from jaxloss._core.entropy import softmax_entropy as entropy_of_logits
-from jaxloss._core.numerics import in_base
-from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
@@ -70,7 +68,8 @@ def entropy(
     check.base(base)
     x = inputs.rows(check, axis, where, probs=probs)
     terms = probabilities.entropy_term(x.predictions)
-    return _reduced(check, x, jnp.sum(terms, axis=x.axis), weights, reduction, base)
+    loss = jnp.sum(terms, axis=x.axis, keepdims=True)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 def softmax_entropy(
@@ -130,18 +129,5 @@ def softmax_entropy(
     check.reduction(reduction)
     check.base(base)
     x = inputs.rows(check, axis, where, -jnp.inf, logits=logits)
-    loss = jnp.squeeze(entropy_of_logits(x.predictions, x.axis), x.axis)
-    return _reduced(check, x, loss, weights, reduction, base)
-
-
-def _reduced(
-    check: Check,
-    x: inputs.Rows,
-    loss: Array,
-    weights: Input | None,
-    reduction: Reduction,
-    base: float | None,
-) -> Array:
-    loss = in_base(loss, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    loss = entropy_of_logits(x.predictions, x.axis)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)

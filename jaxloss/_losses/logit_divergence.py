@@ -5,7 +5,7 @@ exact where the two are nearly equal, and either argument has derivatives.
 """
 
 from jaxloss._core.logit_divergence import Kind, between, cooled
-from jaxloss._core.logit_pairs import logit_pairs, reduced
+from jaxloss._core.logit_pairs import logit_pairs
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
@@ -290,4 +290,4 @@ def _divergence(
         scale = x.spread(scale)
     s, t = cooled(s, scale, x.axis), cooled(t, scale, x.axis)
     loss = between(kind, t, s, share, x.axis)
-    return reduced(check, x, loss, weights=weights, reduction=reduction, base=base)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jaxloss._core import inputs
 from jaxloss._core.exponential import exp_excess
 from jaxloss._core.log_gamma import tangent_gap
-from jaxloss._core.logit_pairs import reduced
 from jaxloss._core.numerics import (
     in_base,
     sigmoid,
@@ -258,7 +257,7 @@ def dirichlet_kl_divergence(
     each = tangent_gap(a, b, b - a)
     whole = tangent_gap(total(a), total(b), total(b - a))
     loss = total(each) - whole
-    return reduced(check, x, loss, weights=weights, reduction=reduction, base=base)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 # ------------------------------------------------------------------ formulas

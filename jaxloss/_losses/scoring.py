@@ -10,7 +10,6 @@ from jaxloss._core import inputs, rows
 from jaxloss._core.elementwise import entries
 from jaxloss._core.numerics import positive_part
 from jaxloss._core.others import others
-from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
@@ -73,8 +72,9 @@ def brier_score(
     check = Check("brier_score")
     check.reduction(reduction)
     x = inputs.rows(check, axis, where, probs=probs, targets=targets)
-    loss = jnp.sum(jnp.square(x.predictions - x.require_targets()), axis=x.axis)
-    return _reduced(check, x, loss, weights, reduction)
+    surplus = x.predictions - x.require_targets()
+    loss = jnp.sum(jnp.square(surplus), axis=x.axis, keepdims=True)
+    return x.reduced(check, loss, weights=weights, reduction=reduction)
 
 
 def softmax_brier_score(
@@ -140,8 +140,8 @@ def softmax_brier_score(
     p = rows.softmax(x.predictions, x.axis)
     # p - t, of which the entry above 1/2 is 1 - t less all that is missing.
     surplus = jnp.where(p.p > 0.5, (1 - t) - p.complement, p.p - t)
-    loss = jnp.sum(jnp.square(surplus), axis=x.axis)
-    return _reduced(check, x, loss, weights, reduction)
+    loss = jnp.sum(jnp.square(surplus), axis=x.axis, keepdims=True)
+    return x.reduced(check, loss, weights=weights, reduction=reduction)
 
 
 def spherical_score(
@@ -203,7 +203,7 @@ def spherical_score(
     check.reduction(reduction)
     x = inputs.rows(check, axis, where, probs=probs, targets=targets)
     score = _spherical(x.predictions, x.require_targets(), x.axis)
-    return _reduced(check, x, jnp.squeeze(score, x.axis), weights, reduction)
+    return x.reduced(check, score, weights=weights, reduction=reduction)
 
 
 def interval_score(
@@ -304,14 +304,3 @@ def _spherical_jvp(axis, primals, tangents):
 
 
 _spherical.defjvp(_spherical_jvp, symbolic_zeros=True)
-
-
-def _reduced(
-    check: Check,
-    x: inputs.Rows,
-    loss: Array,
-    weights: Input | None,
-    reduction: Reduction,
-) -> Array:
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
