@@ -72,6 +72,27 @@ def test_steps_left_out_are_not_in_the_chain(chain, garbage):
     assert (slope[~keep] == 0).all()
 
 
+def test_lengths_are_masks(chain):
+    x, y, a = chain
+    lengths = jnp.array([5, 3])
+    inside = jnp.arange(5)[None] < lengths[:, None]
+    spoiled = jnp.where(inside[..., None], x, jnp.nan), jnp.where(inside, y, -9)
+    for got, want in zip(
+        both(*spoiled, a, lengths=lengths), both(x, y, a, where=inside), strict=True
+    ):
+        np.testing.assert_array_equal(got, want)
+    value, *_ = both(x, y, a, lengths=jnp.array([0, 5]), reduction="mean")
+    np.testing.assert_array_equal(value, both(x, y, a)[0][1])
+
+
+@pytest.mark.parametrize("bad", [-1, 6])
+def test_a_length_out_of_range_is_nan(chain, bad):
+    x, y, a = chain
+    value, slope, _ = both(x, y, a, lengths=jnp.array([bad, 5], jnp.int8))
+    assert jnp.isnan(value[0]) and jnp.isnan(slope[0]).any()
+    assert jnp.isfinite(value[1]) and jnp.isfinite(slope[1]).all()
+
+
 def test_a_sequence_without_steps_counts_nothing(chain):
     x, y, a = chain
     keep = jnp.array([[True] * 5, [False] * 5])

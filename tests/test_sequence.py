@@ -119,6 +119,52 @@ def test_labels_may_be_padded_anywhere():
     chex.assert_trees_all_equal(*gradient)
 
 
+def test_lengths_are_paddings():
+    """Padding given by its start: the very same numbers, garbage behind it."""
+    logits = logits_of(2, 6, 5).at[1, 4:].set(jnp.nan)
+    labels = jnp.array([[1, 2, 3], [2, -9, 99]], jnp.int32)
+    frames, written = jnp.array([6, 4]), jnp.array([3, 1])
+
+    @jax.jit
+    def by_length(x):
+        def total(x):
+            value = ctc_loss(
+                x, None, labels, None, logit_lengths=frames, label_lengths=written
+            )
+            return jnp.sum(value), value
+
+        gradient, value = jax.grad(total, has_aux=True)(x)
+        return value, gradient
+
+    skipped = jnp.arange(6)[None] >= frames[:, None]
+    missing = jnp.arange(3)[None] >= written[:, None]
+    chex.assert_trees_all_equal(
+        by_length(logits), run(logits, labels, missing, skipped)
+    )
+    whole = forward_probs(logits[:1], None, labels[:1], None)
+    there = jnp.zeros((1, 6), bool), jnp.zeros((1, 3), bool)
+    chex.assert_trees_all_equal(
+        whole, forward_probs(logits[:1], there[0], labels[:1], there[1])
+    )
+
+
+@pytest.mark.parametrize("name", ["logit_lengths", "label_lengths"])
+@pytest.mark.parametrize("bad", [-1, 7])
+def test_a_length_out_of_range_is_nan(name: str, bad: int):
+    lengths = {name: jnp.array([bad, 2], jnp.int8)}
+
+    def total(x, where=None):
+        labels = jnp.array([[1, 2], [1, 2]], jnp.int32)
+        value = ctc_loss(x, None, labels, None, where=where, **lengths)
+        return jnp.sum(value), value
+
+    gradient, value = jax.jit(jax.grad(total, has_aux=True))(logits_of(2, 6, 5))
+    assert np.isnan(value[0]) and np.isnan(gradient[0]).any()
+    assert np.isfinite(value[1]) and np.isfinite(gradient[1]).all()
+    _, value = total(logits_of(2, 6, 5), where=jnp.array([False, True]))
+    assert value[0] == 0
+
+
 def test_repetitions_need_a_blank():
     logits = logits_of(3, 5, 3)
     spellings = [[1, 1], [1, 1, 2], [1, 1, 1]]
@@ -515,6 +561,16 @@ def good():
         ({"labels": f32(np.ones((2, 2)))}, TypeError, r"`labels`.*integer"),
         ({"logit_paddings": jnp.zeros((2, 4))}, ValueError, r"`logit_paddings`.*3"),
         ({"label_paddings": jnp.zeros((2, 3))}, ValueError, r"`label_paddings`.*2"),
+        (
+            {"logit_lengths": jnp.array([3, 3])},
+            ValueError,
+            r"`logit_paddings`.*None where `logit_lengths` is given.*one of the two",
+        ),
+        (
+            {"label_paddings": None, "label_lengths": jnp.array([2])},
+            ValueError,
+            r"`label_lengths`.*2",
+        ),
         ({"blank_id": -1}, ValueError, r"`blank_id`.*\[0, 4\).*shape\[-1\] - 1"),
         ({"blank_id": 4}, ValueError, r"`blank_id`.*\[0, 4\)"),
         ({"blank_id": 0.0}, TypeError, r"`blank_id`.*integer.*0\.0"),

@@ -64,8 +64,9 @@ def test_lengths_are_paddings_and_cut_the_lattice(batch):
         logit_paddings=t[None] >= frames[:, None],
         label_paddings=(u[None] >= labels[:, None]).astype(jnp.float32),
     )
-    np.testing.assert_array_equal(value, padded)
-    np.testing.assert_array_equal(slope, same)
+    # Two programs, whose sums the compiler may order differently.
+    np.testing.assert_allclose(value, padded, rtol=3e-7)
+    np.testing.assert_allclose(slope, same, rtol=1e-6, atol=1e-7)
     cut, part = both(x[1:, :2, :2], y[1:, :1])
     np.testing.assert_allclose(value[1:], cut, rtol=1e-6)
     np.testing.assert_allclose(slope[1:, :2, :2], part, rtol=1e-5, atol=1e-7)
@@ -144,7 +145,7 @@ def test_long_sequences_do_not_lose_digits():
 
 def test_errors(batch):
     x, y = batch
-    with pytest.raises(ValueError, match="left out where `logit_lengths` is given"):
+    with pytest.raises(ValueError, match="None where `logit_lengths` is given"):
         jaxloss.rnnt_loss(
             x, y, logit_lengths=jnp.array([4, 4]), logit_paddings=jnp.zeros((2, 4))
         )

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxloss._core import axes, rows
+from jaxloss._core import axes, padding, rows
 from jaxloss._core.numerics import in_base, softplus
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Reduction
@@ -17,6 +17,7 @@ def crf_nll(
     transitions: Input,
     start_scores: Input | None = None,
     end_scores: Input | None = None,
+    lengths: Input | None = None,
     where: Input | None = None,
     weights: Input | None = None,
     reduction: Reduction = "none",
@@ -107,12 +108,18 @@ def crf_nll(
     keep, there = check.where(where, loss=lead, output=y.shape, output_name="labels")
     if keep is not None:
         there = jnp.broadcast_to(keep[..., None], y.shape)
+    exists = (y >= 0) & (y < classes)
+    valid = jnp.ones(lead, bool)
+    if lengths is not None:
+        length, valid = padding.lengths(check, "lengths", lengths, lead, y.shape[-1])
+        step = jax.lax.broadcasted_iota(jnp.int32, y.shape, len(lead))
+        inside = step < length[..., None]
+        there = inside if there is None else there & inside
     if there is None:
         there = jnp.ones(y.shape, bool)
     else:
         keep = jnp.any(there, axis=-1)
-    exists = (y >= 0) & (y < classes)
-    valid = jnp.all(exists | ~there, axis=-1)
+    valid = valid & jnp.all(exists | ~there, axis=-1)
     y = jnp.where(there & exists, y, 0).astype(jnp.int32)
     x, *values = computing(x, *given.values())
     given = dict(zip(given, values, strict=True))

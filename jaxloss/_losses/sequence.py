@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxloss._core import alignments, scaled
+from jaxloss._core import alignments, padding, scaled
 from jaxloss._core.labels import check_blank
 from jaxloss._core.numerics import in_base
 from jaxloss._core.reduce import reduce
@@ -16,10 +16,12 @@ from jaxloss._core.validate import Check, computing
 
 def ctc_loss(
     logits: Input,
-    logit_paddings: Input,
+    logit_paddings: Input | None,
     labels: Input,
-    label_paddings: Input,
+    label_paddings: Input | None,
     *,
+    logit_lengths: Input | None = None,
+    label_lengths: Input | None = None,
     blank_id: int = 0,
     log_epsilon: Number = -1e5,
     zero_infinity: bool = False,
@@ -41,10 +43,14 @@ def ctc_loss(
       logits: unnormalised log-probabilities, floating, shape `[batch, frames,
         classes]`, one of the classes being the blank.
       logit_paddings: shape `[batch, frames]`; not 0 (or True) where a frame is padding.
-        Frames may be missing anywhere.
+        Frames may be missing anywhere. None: `logit_lengths` says it, or all are there.
       labels: integer classes, none of them the blank, shape `[batch, labels]`.
       label_paddings: shape `[batch, labels]`; not 0 (or True) where a label is padding.
-        Labels may be missing anywhere; the others keep their order.
+        Labels may be missing anywhere; the others keep their order. None: likewise.
+      logit_lengths: in the place of `logit_paddings`, the number of frames of each
+        sequence, integer, shape `[batch]`. A length out of its range gives NaN.
+      label_lengths: in the place of `label_paddings`, the number of labels of each
+        sequence, integer, shape `[batch]`.
       blank_id: the class of the blank, in [0, classes). Static.
       log_epsilon: accepted for optax's sake; 0 is 0 here, and nothing stands for it.
       zero_infinity: labels that no path spells cost 0 instead of infinity. Static.
@@ -92,19 +98,20 @@ def ctc_loss(
     frames first, lengths), `keras.losses.CTC`.
     """
     check = Check("ctc_loss")
-    x = _spelling(
-        check, logits, logit_paddings, labels, label_paddings, blank_id, where
-    )
+    frames, written = (logit_lengths, logit_paddings), (label_lengths, label_paddings)
+    x = _spelling(check, logits, frames, labels, written, blank_id, where)
     check.parameter("log_epsilon", log_epsilon, x.scalar)
     return _loss(check, x, zero_infinity, weights, reduction, base)
 
 
 def ctc_loss_with_forward_probs(
     logits: Input,
-    logit_paddings: Input,
+    logit_paddings: Input | None,
     labels: Input,
-    label_paddings: Input,
+    label_paddings: Input | None,
     *,
+    logit_lengths: Input | None = None,
+    label_lengths: Input | None = None,
     blank_id: int = 0,
     log_epsilon: Number = -1e5,
     zero_infinity: bool = False,
@@ -126,9 +133,11 @@ def ctc_loss_with_forward_probs(
     Args:
       logits: unnormalised log-probabilities, floating, shape `[batch, frames,
         classes]`.
-      logit_paddings: shape `[batch, frames]`; not 0 where a frame is padding.
+      logit_paddings: shape `[batch, frames]`; not 0 where a frame is padding; or None.
       labels: integer classes, none of them the blank, shape `[batch, labels]`.
-      label_paddings: shape `[batch, labels]`; not 0 where a label is padding.
+      label_paddings: shape `[batch, labels]`; not 0 where a label is padding; or None.
+      logit_lengths: in the place of `logit_paddings`, as for `ctc_loss`.
+      label_lengths: in the place of `label_paddings`, as for `ctc_loss`.
       blank_id: the class of the blank, in [0, classes). Static.
       log_epsilon: what is returned for the logarithm of a probability 0; -inf is the
         exact one. It plays no part in any other number.
@@ -174,9 +183,8 @@ def ctc_loss_with_forward_probs(
     Elsewhere: `optax.losses.ctc_loss_with_forward_probs`.
     """
     check = Check("ctc_loss_with_forward_probs")
-    x = _spelling(
-        check, logits, logit_paddings, labels, label_paddings, blank_id, where
-    )
+    frames, written = (logit_lengths, logit_paddings), (label_lengths, label_paddings)
+    x = _spelling(check, logits, frames, labels, written, blank_id, where)
     impossible = check.parameter("log_epsilon", log_epsilon, x.scalar)
     loss = _loss(check, x, zero_infinity, weights, reduction, base)
     blank, label = alignments.forward(blank_id, x.logits, x.sequences)
@@ -217,12 +225,13 @@ class _Spelling(NamedTuple):
 def _spelling(
     check: Check,
     logits: Input,
-    logit_paddings: Input,
+    frames_given: tuple[Input | None, Input | None],
     labels: Input,
-    label_paddings: Input,
+    labels_given: tuple[Input | None, Input | None],
     blank_id: int,
     where: Input | None,
 ) -> _Spelling:
+    """What is to be spelled; frames and labels there are by length, or by padding."""
     x = check.floating("logits", logits)
     if x.ndim != 3:
         raise check.value_error(
@@ -238,18 +247,18 @@ def _spelling(
             "labels",
             f"of shape [batch, labels] with the batch of `logits`, {batch}",
             f"of shape {y.shape}",
-            "Pad all label sequences to one length, and say so in `label_paddings`.",
+            "Pad all label sequences to one length, and say so in `label_paddings`, or "
+            "in `label_lengths`.",
         )
-    skipped = check.real("logit_paddings", logit_paddings).astype(bool)
-    check.shape("logit_paddings", skipped, (batch, frames))
-    missing = check.real("label_paddings", label_paddings).astype(bool)
-    check.shape("label_paddings", missing, y.shape)
+    skipped, read = padding.missing(check, "logit", *frames_given, (batch, frames))
+    missing, written = padding.missing(check, "label", *labels_given, y.shape)
     check_blank(check, blank_id, classes)
     # A narrow or unsigned type may not hold the number of classes.
     y = y.astype(jnp.int64 if y.dtype.itemsize == 8 else jnp.int32)
     keep, _ = check.where(where, loss=(batch,))
     if keep is not None:
         skipped, missing = skipped | ~keep[:, None], missing | ~keep[:, None]
+        read, written = read | ~keep, written | ~keep
 
     # Labels behind one another, in their order, wherever padding was between them.
     order = jnp.argsort(missing, axis=1, stable=True)
@@ -265,7 +274,9 @@ def _spelling(
             length=jnp.sum(~missing, axis=1, keepdims=True, dtype=jnp.int32),
         ),
         blank_id=blank_id,
-        valid=jnp.where(jnp.all(valid, axis=1), 1, jnp.nan).astype(x.dtype),
+        valid=jnp.where(read & written & jnp.all(valid, axis=1), 1, jnp.nan).astype(
+            x.dtype
+        ),
         keep=keep,
     )
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxloss._core import transducer
+from jaxloss._core import padding, transducer
 from jaxloss._core.labels import check_blank
 from jaxloss._core.numerics import in_base
 from jaxloss._core.reduce import reduce
@@ -114,10 +114,10 @@ def rnnt_loss(
         )
     check_blank(check, blank_id, classes)
     keep, _ = check.where(where, loss=(batch,))
-    read, valid = _length(check, "logit", logit_lengths, logit_paddings, batch, frames)
-    length, also = _length(
-        check, "label", label_lengths, label_paddings, batch, columns - 1
+    read, valid = _length(
+        check, "logit", logit_lengths, logit_paddings, (batch, frames)
     )
+    length, also = _length(check, "label", label_lengths, label_paddings, y.shape)
     if keep is not None:
         read, length = jnp.where(keep, read, 0), jnp.where(keep, length, 0)
         valid, also = valid | ~keep, also | ~keep
@@ -143,30 +143,12 @@ def rnnt_loss(
 
 def _length(
     check: Check,
-    name: str,
+    of: str,
     lengths: Input | None,
     paddings: Input | None,
-    batch: int,
-    size: int,
+    shape: tuple[int, int],
 ) -> tuple[Array, Array]:
-    """The lengths, [batch], in their range; and whether they were as they may be."""
-    if lengths is not None and paddings is not None:
-        raise check.value_error(
-            f"{name}_paddings",
-            f"left out where `{name}_lengths` is given",
-            "given too",
-            "Pass one of the two.",
-        )
-    if lengths is not None:
-        given = check.labels(f"{name}_lengths", lengths)
-        check.shape(f"{name}_lengths", given, (batch,))
-        given = given.astype(jnp.int64 if given.dtype.itemsize == 8 else jnp.int32)
-        valid = (given >= 0) & (given <= size)
-        # Of a bad length all is read, so that the gradient is NaN too.
-        return jnp.where(valid, given, size).astype(jnp.int32), valid
-    if paddings is not None:
-        missing = check.real(f"{name}_paddings", paddings).astype(bool)
-        check.shape(f"{name}_paddings", missing, (batch, size))
-        at_end = jnp.all(missing[:, 1:] | ~missing[:, :-1], axis=1)
-        return jnp.sum(~missing, axis=1, dtype=jnp.int32), at_end
-    return jnp.full((batch,), size, jnp.int32), jnp.ones((batch,), bool)
+    """The lengths, `[batch]`, and whether the padding was valid and behind the rest."""
+    missing, valid = padding.missing(check, of, lengths, paddings, shape)
+    at_end = jnp.all(missing[:, 1:] | ~missing[:, :-1], axis=1)
+    return jnp.sum(~missing, axis=1, dtype=jnp.int32), valid & at_end

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxloss._core import rows
+from jaxloss._core import padding, rows
 from jaxloss._core.lists import spread
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
@@ -126,30 +126,21 @@ def soft_dtw(
 
 
 def _length(
-    check: Check, name: str, lengths: Input | None, x: Array, keep: Array | None
+    check: Check, name: str, given: Input | None, x: Array, keep: Array | None
 ) -> tuple[Array | None, Array]:
     """The lengths, and the sequences with zeros behind them; NaN for a bad length."""
     steps, lead = x.shape[-2], x.shape[:-2]
     there = None if keep is None else keep[..., None, None]
-    valid = None
-    if lengths is not None:
-        given = check.labels(name, lengths)
-        check.shape(name, given, lead)
-        given = given.astype(jnp.int64 if given.dtype.itemsize == 8 else jnp.int32)
-        valid = (given >= 1) & (given <= steps)
-        if keep is not None:
-            valid = valid | ~keep
-        lengths = jnp.where((given >= 1) & (given <= steps), given, 1)
-        lengths = lengths.astype(jnp.int32)
-        index = jax.lax.broadcasted_iota(jnp.int32, (*lead, steps, 1), len(lead))
-        inside = index < lengths[..., None, None]
-        there = inside if there is None else there & inside
-    if there is not None:
-        x = jnp.where(there, x, 0)
-    if valid is not None:
-        # A product, so that the gradient is NaN too.
-        x = x * jnp.where(valid, 1, jnp.nan).astype(x.dtype)[..., None, None]
-    return lengths, x
+    if given is None:
+        return None, x if there is None else jnp.where(there, x, 0)
+    length, valid = padding.lengths(check, name, given, lead, steps, least=1)
+    index = jax.lax.broadcasted_iota(jnp.int32, (*lead, steps, 1), len(lead))
+    inside = index < length[..., None, None]
+    x = jnp.where(inside if there is None else there & inside, x, 0)
+    if keep is not None:
+        valid = valid | ~keep
+    # A product, so that the gradient is NaN too.
+    return length, x * jnp.where(valid, 1, jnp.nan).astype(x.dtype)[..., None, None]
 
 
 def _soft_dtw(
