@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 
-from jaxloss._core import norms, rows
+from jaxloss._core import batch, norms, rows
 from jaxloss._core.numerics import in_base, softplus
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
-from jaxloss._core.validate import Check, computing
+from jaxloss._core.validate import Check
 
 
 def ntxent(
@@ -19,6 +19,7 @@ def ntxent(
     weights: Input | None = None,
     reduction: Reduction = "mean",
     base: float | None = None,
+    axis_name: str | None = None,
 ) -> Array:
     r"""NT-Xent: each example is to be found by its positives among its negatives.
 
@@ -43,6 +44,8 @@ def ntxent(
         `[batch]`; `"sum"` is :math:`\sum_i w_i \ell_i`; `"mean"`, the default as in
         optax, divides it by :math:`\sum_i w_i |P_i|`. Without any pair it is 0.
       base: unit of the result: None for nats, 2 for bits.
+      axis_name: inside `jax.shard_map`, the mesh axis over which the examples are
+        spread; each then meets those of all devices, and sums are those of all. Static.
 
     Returns:
       The loss in nats (or of `base`), float32 (float64 for float64 embeddings), a
@@ -80,42 +83,24 @@ def ntxent(
     check = Check("ntxent")
     check.reduction(reduction)
     check.base(base)
-    x = check.floating("embeddings", embeddings)
-    y = check.labels("labels", labels)
-    if x.ndim != 2:
-        raise check.value_error(
-            "embeddings",
-            "of shape [batch, features]",
-            f"of shape {x.shape}",
-            "Flatten the axes of one example; use jax.vmap for several batches.",
-        )
-    check.shape("labels", y, x.shape[:1])
-    keep, _ = check.where(where, loss=y.shape)
-    (x,) = computing(x)
-    like = jax.ShapeDtypeStruct(y.shape, x.dtype)
+    (x,), of = batch.embeddings(check, where, axis_name, embeddings=embeddings)
+    positive, negative = of.pairs(labels)
+    like = jax.ShapeDtypeStruct((of.size,), x.dtype)
     tau = check.parameter("temperature", temperature, like, low=0, open_low=True)
-    present = None
-    if keep is not None:
-        present = keep[:, None] & keep[None, :]
-        x = jnp.where(keep[:, None], x, 0)
-        tau = jnp.where(keep, tau, 1) if tau.ndim else tau
+    if of.keep is not None and tau.ndim:
+        tau = jnp.where(of.keep, tau, 1)
 
     directions = norms.unit(x, axis=1)
-    cosines = jnp.matmul(directions, directions.T, precision=jax.lax.Precision.HIGHEST)
-    logits = cosines / (tau[:, None] if tau.ndim else tau)
-    same = y[:, None] == y[None, :]
-    positive = same & ~jnp.eye(y.size, dtype=bool)
-    negative = ~same
-    if present is not None:
-        positive, negative = positive & present, negative & present
+    logits = batch.products(directions, of.all(directions)) / batch.spread(tau)
     # -log of the share of one positive beside all negatives: softplus(L_i - s_ij).
     partition = rows.log_sum_exp(jnp.where(negative, logits, -jnp.inf), 1)
     pairs = jnp.where(positive, softplus(partition - logits), 0)
     loss = in_base(jnp.sum(pairs, axis=1), base)
     return reduce(
         loss,
-        where=keep,
+        where=of.keep,
         weights=check.weights(weights, loss),
         normalizer=jnp.sum(positive.astype(x.dtype), axis=1),
         reduction=reduction,
+        axis_name=axis_name,
     )

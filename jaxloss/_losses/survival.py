@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from jaxloss._core import weighted_sums
+from jaxloss._core import batch, weighted_sums
 from jaxloss._core.numerics import in_base, softplus
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Reduction
@@ -25,6 +25,7 @@ def cox_partial_nll(
     weights: Input | None = None,
     reduction: Reduction = "none",
     base: float | None = None,
+    axis_name: str | None = None,
 ) -> Array:
     r"""Negative log partial likelihood of Cox's proportional hazards.
 
@@ -48,6 +49,8 @@ def cox_partial_nll(
       reduction: `"none"`, `"sum"` or `"mean"`: :math:`\sum w \ell / \sum w e`, 0
         without events.
       base: unit of the result: None for nats, 2 for bits.
+      axis_name: inside `jax.shard_map`, the mesh axis over which the subjects are
+        spread; each then faces those of all devices, and sums are those of all. Static.
 
     Returns:
       The losses in nats (or of `base`), float32 (float64 for float64 inputs): shape
@@ -57,8 +60,8 @@ def cox_partial_nll(
       A sort and cumulative log-sum-exps, time :math:`O(n \log n)`, memory :math:`O(n)`.
       What is summed is the others at risk, as :math:`\log(1 + e^{L_i - \eta_i})`: a
       subject that outweighs them loses no digits, and common offsets cancel. A NaN
-      among the times makes all losses NaN that it may concern. In a minibatch, or on
-      one device of several, the risk sets are those of the subjects given.
+      among the times makes all losses NaN that it may concern. In a minibatch the
+      risk sets are those of the subjects given.
 
     Gradient:
       :math:`\partial \sum \ell / \partial \eta_j = \sum_{i : t_i \le t_j} e_i\,
@@ -87,6 +90,8 @@ def cox_partial_nll(
     check.reduction(reduction)
     check.base(base)
     check.choice("ties", ties, get_args(Ties))
+    if axis_name is not None:
+        check.axis_name(axis_name)
     x = check.floating("log_hazards", log_hazards)
     t = check.real("times", times)
     seen = check.real("events", events)
@@ -107,15 +112,18 @@ def cox_partial_nll(
         event, there = event & keep, keep
     # When a subject's time is not known, neither are the risk sets.
     x = jnp.where(jnp.isnan(t), jnp.nan, x)
-    order = jnp.argsort(t, descending=True, stable=True)
-    loss = _sorted_losses(x[order], t[order], event[order], there[order], ties)
-    loss = in_base(loss[jnp.argsort(order)], base)
+    of = batch.Batch(check, x.size, keep, axis_name)
+    everyone = [of.all(value) for value in (x, t, event, there)]
+    order = jnp.argsort(everyone[1], descending=True, stable=True)
+    loss = _sorted_losses(*(value[order] for value in everyone), ties)
+    loss = in_base(loss[jnp.argsort(order)][of.place()], base)
     return reduce(
         loss,
         where=keep,
         weights=check.weights(weights, loss),
         normalizer=event.astype(loss.dtype),
         reduction=reduction,
+        axis_name=axis_name,
     )
 
 

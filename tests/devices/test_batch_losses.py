@@ -29,6 +29,15 @@ def of_labels(loss):
     return lambda a, b, labels, proxies, **options: loss(a, labels, **options)
 
 
+def of_subjects(loss):
+    """Times with ties, some on different devices."""
+
+    def both(a, b, labels, proxies, **options):
+        return loss(a[:, 0], labels, events=b[:, 0] > 0, **options)
+
+    return both
+
+
 def of_views(loss):
     return lambda a, b, labels, proxies, **options: loss(a, b, **options)
 
@@ -55,6 +64,8 @@ def of_teacher(loss):
 
 REDUCED = {
     "supervised_contrastive_loss": of_labels,
+    "ntxent": of_labels,
+    "cox_partial_nll": of_subjects,
     "nt_xent_loss": of_views,
     "decoupled_contrastive_loss": of_views,
     "n_pair_loss": of_views,
@@ -73,6 +84,7 @@ WHOLE = {
     "uniformity_loss": alone,
 }
 OPTIONS = {
+    "cox_partial_nll": {"ties": "efron"},
     "decoupled_contrastive_loss": {"sigma": 0.5},
     "circle_loss": {"scale": 8.0},
 }
