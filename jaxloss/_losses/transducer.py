@@ -146,7 +146,7 @@ def _length(
     of: str,
     lengths: Input | None,
     paddings: Input | None,
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
 ) -> tuple[Array, Array]:
     """The lengths, `[batch]`, and whether the padding was valid and behind the rest."""
     missing, valid = padding.missing(check, of, lengths, paddings, shape)
