@@ -113,9 +113,10 @@ def cox_partial_nll(
     # When a subject's time is not known, neither are the risk sets.
     x = jnp.where(jnp.isnan(t), jnp.nan, x)
     of = batch.Batch(check, x.size, keep, axis_name)
-    everyone = [of.all(value) for value in (x, t, event, there)]
-    order = jnp.argsort(everyone[1], descending=True, stable=True)
-    loss = _sorted_losses(*(value[order] for value in everyone), ties)
+    t = of.all(t)
+    order = jnp.argsort(t, descending=True, stable=True)
+    x, at_risk, happened = (of.all(value)[order] for value in (x, there, event))
+    loss = _sorted_losses(x, t[order], happened, at_risk, ties)
     loss = in_base(loss[jnp.argsort(order)][of.place()], base)
     return reduce(
         loss,
