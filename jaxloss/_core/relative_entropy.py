@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from jaxloss._core.passes import in_blocks
 from jaxloss._core.types import Array
 
 # ln 2 in two parts: the first ends in so many zero bits that its multiples by the
@@ -129,9 +130,13 @@ def _divergence(
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def kl(log_p: Array, t: Array, rounding: Array, axis: int) -> Array:
     """Σ t (log t - log p), less a defect of the masses within a share of them."""
-    positive = jnp.where(t == 0, 1, t)
-    d = log_ratio(log_p, positive)
-    return _divergence(log_p, t, d, jnp.exp(log_p), rounding, axis)
+
+    def of_rows(axis, log_p, t, rounding):
+        positive = jnp.where(t == 0, 1, t)
+        d = log_ratio(log_p, positive)
+        return _divergence(log_p, t, d, jnp.exp(log_p), rounding, axis)
+
+    return in_blocks(of_rows, axis, (log_p, t), (rounding,))
 
 
 def _kl_jvp(axis, primals, tangents):
@@ -155,11 +160,15 @@ kl.defjvp(_kl_jvp, symbolic_zeros=True)
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def kl_of_logs(log_p: Array, log_t: Array, rounding: Array, axis: int) -> Array:
     """The same from log t."""
-    t = jnp.exp(log_t)
-    empty = t == 0
-    d = log_p - jnp.where(empty, 0, log_t)
-    p = jnp.where(empty, 1, t) * jnp.exp(d)
-    return _divergence(log_p, t, d, p, rounding, axis)
+
+    def of_rows(axis, log_p, log_t, rounding):
+        t = jnp.exp(log_t)
+        empty = t == 0
+        d = log_p - jnp.where(empty, 0, log_t)
+        p = jnp.where(empty, 1, t) * jnp.exp(d)
+        return _divergence(log_p, t, d, p, rounding, axis)
+
+    return in_blocks(of_rows, axis, (log_p, log_t), (rounding,))
 
 
 def _kl_of_logs_jvp(axis, primals, tangents):
