@@ -1,10 +1,11 @@
 """Executes the notebooks, from the top, and fails on the first error in any of them.
 
-    python notebooks/execute.py                     # all, where their extra is installed
-    python notebooks/execute.py drop_in preference  # two of them
+    python notebooks/execute.py                     # all of them
+    python notebooks/execute.py drop_in preference  # two
     python notebooks/execute.py --out build/notebooks
 
-The files themselves stay as they are, without outputs; with `--out` the executed ones,
+What it needs is the extra `notebooks`: `make notebooks` installs it and runs this. The
+files themselves stay as they are, without outputs; with `--out` the executed ones,
 pictures and all, are written to a folder.
 """
 
