@@ -5,14 +5,16 @@
 #   VENV     where to build it                               (default: .venv)
 #   VERIFY_VENV  where to build that of verify-kernels       (default: .venv-verify)
 #   DOCS_VENV    where to build that of docs                 (default: .venv-docs)
+#   NOTEBOOKS_VENV  where to build that of notebooks         (default: .venv-notebooks)
 #   JOBS     test processes                                  (default: 2)
-#   ARGS     further arguments of demo, tests, bench         (default: none)
+#   ARGS     further arguments of demo, tests, bench, ...    (default: none)
 #   LM_ARGS  those of demo's second program, train_lm        (default: none)
 
 PYTHON ?= python3
 VENV ?= .venv
 VERIFY_VENV ?= .venv-verify
 DOCS_VENV ?= .venv-docs
+NOTEBOOKS_VENV ?= .venv-notebooks
 JOBS ?= 2
 ARGS ?=
 LM_ARGS ?=
@@ -28,11 +30,12 @@ LOCK := $(if $(HAS_FLOCK),flock $(VENV).lock,)
 VERIFY_LOCK := $(if $(HAS_FLOCK),flock $(VERIFY_VENV).lock,)
 
 DOCS_LOCK := $(if $(HAS_FLOCK),flock $(DOCS_VENV).lock,)
+NOTEBOOKS_LOCK := $(if $(HAS_FLOCK),flock $(NOTEBOOKS_VENV).lock,)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test doctest optax-suite devices unit thorough exhaustive verify-kernels check lint types bench docs serve-docs setup setup-dev clean
+.PHONY: help demo test doctest optax-suite devices unit thorough exhaustive verify-kernels check lint types bench docs serve-docs notebooks setup setup-dev clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' \
@@ -87,7 +90,8 @@ lint: $(DEV_STAMP) ## ruff, and no suppression comment anywhere
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@if grep -rnE '#[[:space:]]*(type:[[:space:]]*ignore|pyright:|noqa|ruff:|fmt:)' \
-	  --include='*.py' jaxloss tests examples benchmarks; then \
+	  --include='*.py' --include='*.ipynb' \
+	  jaxloss tests examples benchmarks notebooks; then \
 	  echo 'suppression comments are not allowed: repair the cause'; exit 1; fi
 
 types: $(DEV_STAMP) ## pyright on jaxloss, benchmarks and examples
@@ -107,13 +111,19 @@ docs: ## Build the documentation, in an environment of its own (build/site)
 serve-docs: docs ## Build and serve it on http://127.0.0.1:8000
 	@$(DOCS_VENV)/bin/python -m http.server --bind 127.0.0.1 --directory build/site 8000
 
+notebooks: ## Execute the notebooks, in an environment of their own
+	@$(NOTEBOOKS_LOCK) $(MAKE) --no-print-directory _install-notebooks
+	@echo '==> notebooks: python notebooks/execute.py $(ARGS)'
+	@$(NOTEBOOKS_VENV)/bin/python notebooks/execute.py $(ARGS)
+
 setup: $(RUN_STAMP) ## Build the environment of demo, test and bench
 
 setup-dev: $(DEV_STAMP) ## Build it with the tools of check too
 
 clean: ## Remove the environment, the caches and what the examples wrote
 	rm -rf $(VENV) $(VENV).lock $(VERIFY_VENV) $(VERIFY_VENV).lock \
-	  $(DOCS_VENV) $(DOCS_VENV).lock build dist examples/output
+	  $(DOCS_VENV) $(DOCS_VENV).lock $(NOTEBOOKS_VENV) $(NOTEBOOKS_VENV).lock \
+	  build dist examples/output
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -164,3 +174,14 @@ _install-docs:
 	$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --editable '.[docs]'; \
 	touch $(DOCS_VENV)/.installed
+
+.PHONY: _install-notebooks
+_install-notebooks:
+	@if [ $(NOTEBOOKS_VENV)/.installed -nt pyproject.toml ]; then exit 0; fi; \
+	if [ ! -x $(NOTEBOOKS_VENV)/bin/python ]; then \
+	  echo '==> $(NOTEBOOKS_VENV): a new virtual environment'; \
+	  $(PYTHON) -m venv $(NOTEBOOKS_VENV); fi; \
+	echo '==> $(NOTEBOOKS_VENV): installing jaxloss[notebooks], editable'; \
+	$(NOTEBOOKS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --editable '.[notebooks]'; \
+	touch $(NOTEBOOKS_VENV)/.installed
