@@ -290,10 +290,18 @@ def _poly_share(
     return _share(x, t, peak, level, zero, one) + factor * (t * missed)
 
 
-def _soft_sum(
-    x: Array, targets: Array, axis: axes.RowAxis, epsilon: Array | None = None
+def soft_sum(
+    x: Array,
+    targets: Array,
+    axis: axes.RowAxis,
+    *,
+    epsilon: Array | None = None,
+    missing: Array | None = None,
 ) -> Array:
-    """Σ t_j (-log p_j), and with epsilon Σ t_j (-log p_j + epsilon (1 - p_j))."""
+    """Σ t_j (-log p_j), and with epsilon Σ t_j (-log p_j + epsilon (1 - p_j)).
+
+    With a missing mass, and that times log Σ e^{x_j}.
+    """
     # Arithmetic to the end, so that XLA on CPU may do all of it in one pass over short
     # rows. `beyond` is inf at an infinite peak, else 0. Two such peaks (r >= 1) take
     # the logarithm of a negative number, NaN; next to one, every other class is
@@ -306,44 +314,54 @@ def _soft_sum(
     share = _share
     if epsilon is not None:
         share, narrow = _poly_share, (*narrow, rest, epsilon / (1 + rest))
-    return along(axes.total, axis, share, (x, targets), narrow) * (1 + bounded(beyond))
+    loss = along(axes.total, axis, share, (x, targets), narrow) * (1 + bounded(beyond))
+    if missing is None:
+        return loss
+    return loss + jnp.where(missing == 0, 0, missing * (peak + level))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def soft_nll(x: Array, targets: Array, axis: axes.RowAxis) -> Array:
     """-Σ t_j log p_j = Σ t_j (m - x_j + log1p(r)), with 0 · inf = 0."""
-    return _soft_sum(x, targets, axis)
+    return soft_sum(x, targets, axis)
 
 
 def _mass_below(x: Array, t: Array, peak: Array, zero: Array, one: Array) -> Array:
     return t * _is_below(x, peak, zero, one)
 
 
+def soft_slope(
+    x: Array, targets: Array, axis: axes.RowAxis, missing: Array | float = 0
+) -> Array:
+    """(Σt + missing) p_j - t_j, the derivative of `soft_sum` by x_j."""
+    # For the entry with p_j > 1/2, where this cancels, it is
+    # (Σ_{k≠j} t_k + missing) p_j - t_j (1 - p_j), each factor a sum without
+    # cancellation.
+    fixed = jax.lax.stop_gradient(x)
+    peak = along(axes.peak, axis, lambda x: x, (fixed,))
+    zero = jnp.zeros_like(peak)
+    narrow = (bounded(peak), zero, zero + 1)
+    below = along(axes.total, axis, _mass_below, (fixed, targets), narrow) + missing
+    # A row without classes has no gradient. (And a selection keeps XLA on CPU from
+    # spreading the sums over arrays of the logits' size.)
+    absent = peak == -jnp.inf
+    below = jnp.where(absent, 0, below)
+    mass = jnp.where(absent, 0, axes.total(targets, axis) + missing)
+    p, complement = softmax(x, axis)
+    dominant = p > 0.5
+    there = 1 - absent.astype(x.dtype)
+    return jnp.where(dominant, below, mass) * p - targets * jnp.where(
+        dominant, complement, there
+    )
+
+
 def _soft_nll_jvp(axis, primals, tangents):
-    # dL/dx_j = (Σt) p_j - t_j. For the entry with p_j > 1/2, where this cancels, it is
-    # (Σ_{k≠j} t_k) p_j - t_j (1 - p_j), each factor a sum without cancellation.
     # dL/dt_j = -log p_j.
     (x, targets), (dx, dtargets) = primals, tangents
     loss = soft_nll(x, targets, axis)
     dloss = jnp.zeros_like(loss)
     if not isinstance(dx, SymbolicZero):
-        fixed = jax.lax.stop_gradient(x)
-        peak = along(axes.peak, axis, lambda x: x, (fixed,))
-        zero = jnp.zeros_like(peak)
-        narrow = (bounded(peak), zero, zero + 1)
-        below = along(axes.total, axis, _mass_below, (fixed, targets), narrow)
-        # A row without classes has no gradient. (And a selection keeps XLA on CPU from
-        # spreading the sums over arrays of the logits' size.)
-        absent = peak == -jnp.inf
-        below = jnp.where(absent, 0, below)
-        mass = jnp.where(absent, 0, axes.total(targets, axis))
-        p, complement = softmax(x, axis)
-        dominant = p > 0.5
-        there = 1 - absent.astype(x.dtype)
-        gradient = jnp.where(dominant, below, mass) * p - targets * jnp.where(
-            dominant, complement, there
-        )
-        dloss += axes.total(gradient * dx, axis)
+        dloss += axes.total(soft_slope(x, targets, axis) * dx, axis)
     if not isinstance(dtargets, SymbolicZero):
         dloss += axes.total(nll(x, axis) * dtargets, axis)
     return loss, dloss
@@ -355,7 +373,7 @@ soft_nll.defjvp(_soft_nll_jvp, symbolic_zeros=True)
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def poly_nll(x: Array, targets: Array, epsilon: Array, axis: axes.RowAxis) -> Array:
     """Σ t_j (-log p_j + epsilon (1 - p_j))."""
-    return _soft_sum(x, targets, axis, epsilon)
+    return soft_sum(x, targets, axis, epsilon=epsilon)
 
 
 def _poly_nll_jvp(axis, primals, tangents):

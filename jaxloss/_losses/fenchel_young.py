@@ -349,9 +349,21 @@ def _centred(function: Callable[[Array], Array], s: Array, t: Array) -> Array:
 def _log_sum_exp(s: Array, t: Array) -> Array:
     """log Σ e^s - <t, s>, the cross entropy and (1 - Σt) log Σ e^s."""
     fixed = jax.lax.stop_gradient(t)
-    missing = _missing_mass(fixed)
-    rest = jnp.where(missing == 0, 0, missing * rows.log_sum_exp(s, -1))
-    return jnp.squeeze(rows.soft_nll(s, fixed, -1) + rest, -1) + _nothing(s, t)
+    loss = _log_sum_exp_gap(s, fixed, _missing_mass(fixed))
+    return jnp.squeeze(loss, -1) + _nothing(s, t)
+
+
+@jax.custom_jvp
+def _log_sum_exp_gap(s: Array, t: Array, missing: Array) -> Array:
+    """Of s alone, where t is held fixed and `missing` is 1 - Σt."""
+    return rows.soft_sum(s, t, -1, missing=missing)
+
+
+@_log_sum_exp_gap.defjvp
+def _(primals, tangents):
+    (s, t, missing), (ds, *_) = primals, tangents
+    slope = rows.soft_slope(s, t, -1, missing)
+    return _log_sum_exp_gap(s, t, missing), jnp.sum(slope * ds, -1, keepdims=True)
 
 
 def _missing_mass(t: Array) -> Array:
