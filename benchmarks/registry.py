@@ -39,7 +39,8 @@ class Entry:
       factory: where the public name makes the loss, what it makes it from.
       wrt: positions of the model's outputs, which gradients are taken for.
       modes: of `MODES`.
-      oracle: the float64 reference; None for optax's own formula, run in float64.
+      oracle: the float64 reference, of the dtype's name and the arguments; None for
+        optax's own formula, run in float64.
       tolerance: largest error of our float32 results, relative to the largest
         component of the right answer. The default leaves room for sums of ten
         million rounded terms and none for a wrong term.
@@ -145,9 +146,19 @@ REGISTRY: tuple[Entry, ...] = (
     ),
     # Labels are data: nobody takes the gradient of smoothing them.
     Entry("smooth_labels", inputs.one_hot_and_alpha, CLASSES, modes=("forward",)),
-    Entry("kl_divergence", inputs.log_probs_and_probs, CLASSES),
+    Entry(
+        "kl_divergence",
+        inputs.log_probs_and_probs,
+        CLASSES,
+        oracle=reference.kl_divergence,
+    ),
     Entry("generalized_kl_divergence", inputs.log_probs_and_probs, CLASSES),
-    Entry("kl_divergence_with_log_targets", inputs.log_probs_and_log_probs, CLASSES),
+    Entry(
+        "kl_divergence_with_log_targets",
+        inputs.log_probs_and_log_probs,
+        CLASSES,
+        oracle=reference.kl_divergence_with_log_targets,
+    ),
     # Binary: a logit or a margin an example.
     Entry(
         "sigmoid_binary_cross_entropy",
