@@ -70,7 +70,8 @@ unit: $(RUN_STAMP) ## Run tests/: what can be wrong with one loss alone
 
 thorough: $(RUN_STAMP) ## Run more of tests/: further rows, laws that compile more
 	@echo '==> thorough: pytest -n $(JOBS) -m thorough tests $(ARGS)'
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m thorough \
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
+	  -m 'thorough and not exhaustive' \
 	  --ignore tests/devices --ignore tests/verify tests $(ARGS)
 
 exhaustive: $(RUN_STAMP) ## Run the rest of tests/: further rows, dtypes, scales, laws

@@ -37,10 +37,10 @@ scale where a row has none of that name):
 | Hessian at the other scales         | exhaustive    | exhaustive | exhaustive   |
 
 A test of a family (`tests/test_<family>.py`) is in the usual run if it takes about
-half a second of one core. Slower ones, and files of many that each compile a program,
-are marked `thorough` or `exhaustive` there, and of a parameter the usual run has the
-values that fail first (`rarely`), except where no other test of the usual run notices
-what they test.
+a second and a half of one core. Slower ones, and files of many that each compile a
+program, are marked `thorough` or `exhaustive` there, and of a parameter the usual run
+has the values that fail first (`rarely`), except where no other test of the usual run
+notices what they test. A test with both marks is exhaustive.
 """
 
 from typing import Literal

@@ -9,6 +9,7 @@ from benchmarks import heads
 SMALL = ["--shape", "small", "--rounds", "1"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("more", [[], ["--kept", "0.25"]], ids=["all", "kept"])
 def test_it_runs_and_writes_what_it_measured(tmp_path, more):
     path = tmp_path / "heads.json"

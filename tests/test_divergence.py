@@ -56,6 +56,7 @@ each = pytest.mark.parametrize("loss", FUNCTIONS, ids=lambda f: f.__name__)
 # ------------------------------------------------------------------ masks
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "loss", [*FUNCTIONS, kl_divergence_with_log_targets], ids=lambda f: f.__name__
 )
@@ -72,6 +73,7 @@ def test_w13_a_mask_of_examples_is_no_mask_of_classes(loss):
     chex.assert_shape(loss(log_p[:2], targets[:2], where=keep[:2]), (2,))
 
 
+@pytest.mark.thorough
 def test_w13_a_mask_of_classes_has_their_rank():
     log_p, t, _ = near(np.random.default_rng(0), 1.0, 4, jnp.float32)
     keep = jnp.array([[True, True, False, True]])
@@ -204,6 +206,7 @@ def test_w37c_gradient_of_the_generalized_divergence():
     np.testing.assert_allclose(gradient, np.exp(wide[0]) - wide[1], rtol=5e-7)
 
 
+@pytest.mark.thorough
 def test_log_ratio_to_the_last_place_of_a_small_difference():
     rng = np.random.default_rng(4)
     for dtype, atol in ((jnp.float32, 7e-10), (jnp.float64, 2e-18)):
@@ -289,6 +292,7 @@ def test_w37e_the_defect_of_the_masses_counts_beyond_rounding(dtype):
         np.testing.assert_allclose(kl_divergence(log_p, t), expected, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_w37e_the_gradient_is_that_of_the_definition():
     log_p, t, _ = near(np.random.default_rng(6), 1e-3, 5, jnp.float32)
     by_log_p = jax.grad(lambda a: jnp.sum(kl_divergence(a, t)))(log_p)
@@ -301,6 +305,7 @@ def test_w37e_the_gradient_is_that_of_the_definition():
     chex.assert_trees_all_close(curvature, jnp.diag(1 / t[0]), rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_derivatives_by_finite_differences():
     rng = np.random.default_rng(7)
     log_p = jnp.asarray(rng.normal(size=(2, 4)))
@@ -329,6 +334,7 @@ def test_integer_targets_are_exact():
     chex.assert_trees_all_close(kl_divergence(log_p, one_hot), -log_p[1], rtol=3e-7)
 
 
+@pytest.mark.thorough
 def test_axes_and_reductions():
     rng = np.random.default_rng(9)
     log_p = jnp.asarray(rng.normal(size=(3, 4, 5)), jnp.float32)

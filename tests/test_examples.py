@@ -25,6 +25,7 @@ def plots(folder: pathlib.Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.stat().st_size > 1000)
 
 
+@pytest.mark.thorough
 def test_train_digits(tmp_path):
     losses = ["cross-entropy", "smoothing", "focal"]
     done = run_example(
@@ -50,6 +51,7 @@ def test_train_digits_refuses_an_unknown_loss(tmp_path):
     assert "nonsense" in done.stderr and "cross-entropy" in done.stderr
 
 
+@pytest.mark.thorough
 def test_train_lm(tmp_path):
     done = run_example("train_lm", "--small", "--tied", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr

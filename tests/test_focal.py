@@ -172,6 +172,7 @@ LABELS = jnp.array([0, 2, 0, 2], jnp.int32)
 ONE_HOT = jnp.eye(3, dtype=jnp.float32)[LABELS]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("options", [{}, {"alpha": f32(1, 2, 0.5)}, {"gamma": 0.5}])
 def test_integers_and_one_hot_agree(options):
     integer = jax.value_and_grad(total(softmax_focal_loss, LABELS, **options))
@@ -215,6 +216,7 @@ def test_a_certain_row_has_finite_derivatives(gamma):
             chex.assert_tree_all_finite(jax.jvp(slope, (x,), (way,))[1])
 
 
+@pytest.mark.thorough
 def test_absent_and_certain_classes_have_their_limits():
     x = jnp.array([[0, -INF, 0], [0, INF, 0], [INF, 0, 0]], jnp.float32)
     y = jnp.array([0, 1, 1], jnp.int32)
@@ -227,6 +229,7 @@ def test_absent_and_certain_classes_have_their_limits():
         chex.assert_tree_all_finite(slope)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("label", [-1, 3, -100])
 def test_an_integer_label_out_of_range_is_nan_or_ignored(label):
     x, y = LOGITS[:2], jnp.array([label, 1], jnp.int32)
@@ -291,6 +294,7 @@ def test_alpha_does_not_count_in_the_mean():
     chex.assert_trees_all_close(mean, losses.mean(), rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_axis_and_removed_classes():
     chex.assert_trees_all_close(
         softmax_focal_loss(LOGITS.T, LABELS, axis=0), softmax_focal_loss(LOGITS, LABELS)

@@ -71,24 +71,27 @@ def relative(actual, expected) -> float:
 ROUNDING = {"float64": 1e-14, "float32": 2e-6, "bfloat16": 8e-3, "float16": 1e-3}
 
 
-def usual(*values, when):
-    """A case that is always run, or only in the exhaustive run."""
-    return pytest.param(*values, marks=[] if when else [pytest.mark.exhaustive])
+def usual(*values, when, thorough=False):
+    """A case that is always run, or in the thorough or only in the exhaustive run."""
+    rarely = pytest.mark.thorough if thorough else pytest.mark.exhaustive
+    return pytest.param(*values, marks=[] if when else [rarely])
 
 
 # The sum differs from the mean by a factor; losses of their own are differentiated by
 # other products, in half precision with a rounding of their own.
-MEASURED = {
-    *(("mean", dtype) for dtype in ROUNDING),
-    *(("none", dtype) for dtype in ("float32", "bfloat16")),
-}
+MEASURED = {("mean", "float32"), ("none", "bfloat16")}
 COMBINATIONS = [
-    usual(name, reduction, dtype, when=when)
+    usual(
+        name,
+        reduction,
+        dtype,
+        when=name == "all" and (reduction, dtype) in MEASURED,
+        thorough=name == "all" and reduction != "sum",
+    )
     for name in OPTIONS
     for reduction in ("mean", "sum", "none")
     for dtype in ROUNDING
     if dtype == "float32" or name in ("plain", "all")
-    for when in [name == "all" and (reduction, dtype) in MEASURED]
 ]
 
 
@@ -173,6 +176,7 @@ ALWAYS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "form"),
     [
@@ -221,6 +225,7 @@ MAPPED = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name", [usual(name, when=name == "vmap of grad") for name in MAPPED]
 )
@@ -371,6 +376,7 @@ def test_memory_is_that_of_a_chunk(dtype):
     assert many - few <= 2 * 4 * (8192 - 2048) * hidden
 
 
+@pytest.mark.thorough
 def test_a_tied_embedding_is_not_transposed():
     """`[classes, hidden]` as it is: no other copy of it or of its gradient."""
     tokens, hidden, classes = 256, 16, 1000
@@ -390,6 +396,7 @@ def test_a_tied_embedding_is_not_transposed():
 # ------------------------------------------------------------------ precision
 
 
+@pytest.mark.thorough
 def test_error_does_not_grow_with_the_number_of_chunks():
     rng = np.random.default_rng(0)
     shape = (1024, 64), (64, 257)
@@ -451,6 +458,7 @@ def test_float16_keeps_small_probabilities():
 MASKED = {(None, "none"), (12, "mean")}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("bound", "reduction"),
     [
@@ -484,6 +492,7 @@ def test_masked_tokens_are_not_there(reduction, bound):
     assert relative(gradients[1:], kept[1:]) < 2e-6
 
 
+@pytest.mark.thorough
 def test_a_broken_promise_is_loud():
     hidden, kernel, bias, labels = problem()
     keep = jnp.arange(TOKENS) < 6
@@ -570,6 +579,7 @@ def test_labels_that_do_not_exist_are_loud(label, reduction):
 # ------------------------------------------------------------------ log-probabilities
 
 
+@pytest.mark.thorough
 def test_log_probs_and_entropies():
     hidden, kernel, bias, tokens = problem()
 
@@ -616,6 +626,7 @@ ROWS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name", [usual(name, when=name == "a user's") for name in ROWS]
 )
@@ -638,6 +649,7 @@ def test_the_fused_form_of_any_loss(name):
     assert matmuls(jax.value_and_grad(ours, every), *arrays) == 3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("bound", [None, 12])
 def test_masked_targets_may_hold_anything(bound):
     hidden, kernel, _, labels = problem()
@@ -713,6 +725,7 @@ def test_masked_queries_leave_their_keys():
     np.testing.assert_array_equal(np.isnan(losses), wrong)
 
 
+@pytest.mark.thorough
 def test_what_a_loss_closes_over_has_a_gradient():
     hidden, kernel, _, labels = problem()
 
@@ -729,6 +742,7 @@ def test_what_a_loss_closes_over_has_a_gradient():
     assert relative(actual, jax.value_and_grad(theirs)(jnp.float32(1.5))) < 2e-6
 
 
+@pytest.mark.thorough
 def test_the_teacher_gets_no_gradient():
     hidden, kernel, bias, _ = problem()
     teacher, head, *_ = problem(seed=1)

@@ -61,6 +61,7 @@ def test_w46_opposite_differences_do_not_cancel():
     assert loss == 3
 
 
+@pytest.mark.thorough
 def test_w46_derivative_by_the_degree():
     a, p, n = draw()
 

@@ -31,6 +31,7 @@ MEANS = {
 each_mean = pytest.mark.parametrize("mean", MEANS.values(), ids=MEANS)
 
 
+@pytest.mark.thorough
 def test_w60_an_absent_item_of_no_relevance():
     scores, labels = f32([-INF, 0.0, 1.0]), f32([0.0, 1.0, 0.0])
     with jax.debug_nans(True):
@@ -39,6 +40,7 @@ def test_w60_an_absent_item_of_no_relevance():
     assert gradient[0] == 0 and np.isfinite(gradient).all()
 
 
+@pytest.mark.thorough
 @each_mean
 def test_w60_all_masked_is_zero_whatever_reduces(mean):
     def loss(scores):
@@ -52,6 +54,7 @@ def test_w60_all_masked_is_zero_whatever_reduces(mean):
         chex.assert_trees_all_equal(gradient, jnp.zeros_like(SCORES))
 
 
+@pytest.mark.thorough
 def test_w60_extreme_and_confident_scores():
     value = ranking_softmax_loss(f32([3e38, -3e38, 0.0]), f32([1.0, 0.0, 0.0]))
     assert value == 0

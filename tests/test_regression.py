@@ -255,6 +255,7 @@ def test_w44c_masked_entries_and_examples(name):
         chex.assert_trees_all_equal(gradients, (0 * entries.astype(a.dtype),) * 2)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("angle", [1e-1, 1e-2, 1e-3, 1e-4])
 def test_w44d_distance_of_nearly_parallel_vectors(angle):
     rng = np.random.default_rng(1)
@@ -303,6 +304,7 @@ def test_epsilon_is_the_least_squared_length():
         jaxloss.cosine_distance(a, b, epsilon=-1.0)
 
 
+@pytest.mark.thorough
 def test_cosines_of_several_axes():
     rng = np.random.default_rng(0)
     a, b = (jnp.asarray(rng.normal(size=(2, 3, 4)), jnp.float32) for _ in range(2))

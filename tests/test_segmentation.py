@@ -165,6 +165,7 @@ def test_w40_the_background_is_ignored_by_the_weights_too(scene):
     np.testing.assert_allclose(loss, (weights * losses).sum(1).mean(), rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_w41_infinite_logits_have_their_limits():
     logits = f32([[[INF, 0, 0], [0, INF, 0], [0, 1, -INF]]])
     targets = f32([[[1, 0, 0], [0, 0, 1], [0, 1, 0]]])
@@ -179,6 +180,7 @@ def test_w41_infinite_logits_have_their_limits():
     chex.assert_trees_all_equal(slope, jnp.zeros_like(x))
 
 
+@pytest.mark.thorough
 def test_w41_the_mask_keeps_pixels(scene):
     logits, targets = scene
     keep = jnp.arange(4) < 3
@@ -208,6 +210,7 @@ def test_w41_the_mask_keeps_pixels(scene):
         chex.assert_trees_all_equal(slope, jnp.zeros_like(slope))
 
 
+@pytest.mark.thorough
 def test_w41_the_axes_of_the_pixels_can_be_named(scene):
     logits, targets = scene
     named = dice_loss(logits, targets, axis=(-3, -2))
@@ -239,6 +242,7 @@ def test_a_nearly_perfect_segmentation_keeps_value_and_gradient():
     chex.assert_trees_all_close(slope.sum(-1), jnp.zeros((1, 4), "f4"), atol=1e-22)
 
 
+@pytest.mark.thorough
 def test_the_loss_is_never_negative():
     rng = np.random.default_rng(0)
     x = f32(rng.normal(size=(50, 6, 4)) * 30)
@@ -248,6 +252,7 @@ def test_the_loss_is_never_negative():
         assert (loss >= 0).all() and (loss <= 1).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("target", [-0.5, 1.5, 255.0, jnp.nan])
 def test_a_target_outside_0_and_1_is_nan_in_value_and_gradient(target):
     x, t = jnp.zeros((1, 3, 2), jnp.float32), jnp.zeros((1, 3, 2), jnp.float32)

@@ -89,6 +89,7 @@ def test_w43_lengths_do_not_matter(size):
     np.testing.assert_allclose(scaled, slope, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.thorough
 def test_w43_half_precision_norms():
     x, labels = draw(size=400)
     half = x.astype(jnp.float16)

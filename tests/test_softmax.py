@@ -101,6 +101,7 @@ def test_w04_confident_rows_keep_value_gradient_and_curvature(loss):
         np.testing.assert_allclose(hessian[0, 0], miss * (1 - miss), rtol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", [soft, jaxloss.safe_softmax_cross_entropy])
 def test_w05_forward_mode_with_absent_classes(form):
     x = jnp.array([-INF, 0, 1], jnp.float32)
@@ -142,6 +143,7 @@ def test_w07_ignored_labels_are_dropped():
     assert (np.asarray(gradient)[1] == 0).all()
 
 
+@pytest.mark.thorough
 @both_forms
 def test_w08_infinite_logits_have_their_limits(loss):
     x = jnp.array(
@@ -329,6 +331,7 @@ def test_class_weights_enter_the_denominator_of_the_mean():
         np.testing.assert_allclose(mean, expected, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_temperature_cancels_offsets_and_has_a_derivative():
     x = jnp.array([0.0, 1, 2], jnp.float32)
     far = x + jnp.float32(2**17)
