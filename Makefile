@@ -32,10 +32,13 @@ VERIFY_LOCK := $(if $(HAS_FLOCK),flock $(VERIFY_VENV).lock,)
 DOCS_LOCK := $(if $(HAS_FLOCK),flock $(DOCS_VENV).lock,)
 NOTEBOOKS_LOCK := $(if $(HAS_FLOCK),flock $(NOTEBOOKS_VENV).lock,)
 
+# Of tests/, what has an environment, and a target, of its own.
+OWN_RUNS := $(addprefix --ignore tests/,clients devices verify)
+
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test doctest optax-suite devices unit thorough exhaustive verify-kernels check lint types bench docs serve-docs notebooks setup setup-dev clean
+.PHONY: help demo test doctest optax-suite devices clients unit thorough exhaustive verify-kernels check lint types bench docs serve-docs notebooks setup setup-dev clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' \
@@ -62,21 +65,25 @@ devices: $(RUN_STAMP) ## Run tests/devices on eight virtual devices
 	@XLA_FLAGS=--xla_force_host_platform_device_count=8 \
 	  $(BIN)/python -m pytest -n $(JOBS) tests/devices
 
+clients: $(RUN_STAMP) ## Run tests/clients: programs as users write them
+	@echo '==> clients: programs as users write them, with JAX as it comes'
+	@$(BIN)/python -m pytest -n $(JOBS) --confcutdir=tests/clients tests/clients $(ARGS)
+
 unit: $(RUN_STAMP) ## Run tests/: what can be wrong with one loss alone
 	@echo '==> unit: pytest -n $(JOBS) tests $(ARGS)'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
 	  -m 'not thorough and not exhaustive' \
-	  --ignore tests/devices --ignore tests/verify tests $(ARGS)
+	  $(OWN_RUNS) tests $(ARGS)
 
 thorough: $(RUN_STAMP) ## Run more of tests/: further rows, laws that compile more
 	@echo '==> thorough: pytest -n $(JOBS) -m thorough tests $(ARGS)'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m thorough \
-	  --ignore tests/devices --ignore tests/verify tests $(ARGS)
+	  $(OWN_RUNS) tests $(ARGS)
 
 exhaustive: $(RUN_STAMP) ## Run the rest of tests/: further rows, dtypes, scales, laws
 	@echo '==> exhaustive: pytest -n $(JOBS) -m exhaustive tests $(ARGS)'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m exhaustive \
-	  --ignore tests/devices --ignore tests/verify tests $(ARGS)
+	  $(OWN_RUNS) tests $(ARGS)
 
 verify-kernels: $(RUN_STAMP) ## Compile the kernels for TPU and Hopper, on any machine
 	@$(VERIFY_LOCK) $(MAKE) --no-print-directory _install-verify
