@@ -104,6 +104,8 @@ def test_optax_suite_passes(environment, wheel):
     printed = environment.run("-m", "tests.optax_suite", "-n", "2")
     (file,) = re.findall(r"^jaxloss \S+ of (.+)$", printed, re.MULTILINE)
     assert environment.has(file)
-    (counts,) = re.findall(r"^(\d+) names replaced, (\d+) of them", printed, re.MULTILINE)
+    (counts,) = re.findall(
+        r"^(\d+) names replaced, (\d+) of them", printed, re.MULTILINE
+    )
     names, called = map(int, counts)
     assert called == names > 30
