@@ -1,5 +1,6 @@
 """Programs of several processes that find each other over loopback."""
 
+import contextlib
 import os
 import pathlib
 import socket
@@ -17,24 +18,22 @@ def outputs(*program: str) -> list[str]:
         port = str(listener.getsockname()[1])
     # The program says how many devices it has.
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, *program, str(rank), port],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-            cwd=ROOT,
-        )
-        for rank in range(COUNT)
-    ]
     printed = []
-    try:
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for rank in range(COUNT):
+            process = subprocess.Popen(
+                [sys.executable, *program, str(rank), port],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
+                cwd=ROOT,
+            )
+            processes.append(stack.enter_context(process))
+            stack.callback(process.kill)  # or it would wait for one that failed
         for process in processes:
             out, error = process.communicate(timeout=300)
             assert process.returncode == 0, error[-4000:]
             printed.append(out)
-    finally:
-        for process in processes:
-            process.kill()  # one that waits for another that failed
     return printed
