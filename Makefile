@@ -130,7 +130,7 @@ package: ## Build wheel and sdist (build/package), and test the wheel installed
 	@$(PACKAGE_LOCK) $(MAKE) --no-print-directory _install-package
 	@echo '==> package: python -m build, twine check --strict'
 	@rm -rf build/package && mkdir -p build
-	@$(PACKAGE_VENV)/bin/python -m build --outdir build/package . > build/package.log \
+	@$(PACKAGE_VENV)/bin/python -m build --outdir build/package . > build/package.log 2>&1 \
 	  || { cat build/package.log; exit 1; }
 	@$(PACKAGE_VENV)/bin/python -m twine check --strict build/package/*
 	@echo '==> package: pytest tests/package $(ARGS)'

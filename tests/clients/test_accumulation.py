@@ -22,8 +22,8 @@ def data():
     keep = np.arange(TOKENS) < KEPT[:, None]
     hidden[~keep] = np.nan  # padding may hold anything
     # Later microbatches are harder, as a batch sorted by length might be.
-    kernel_of = np.linspace(0.2, 2, PARTS, dtype=np.float32)
-    return jnp.asarray(kernel), (hidden * kernel_of[:, None, None], labels, keep)
+    spread = np.linspace(0.2, 2, PARTS, dtype=np.float32)
+    return jnp.asarray(kernel), (hidden * spread[:, None, None], labels, keep)
 
 
 def of(kernel, part, reduction):
