@@ -6,6 +6,7 @@
 #   VERIFY_VENV  where to build that of verify-kernels       (default: .venv-verify)
 #   DOCS_VENV    where to build that of docs                 (default: .venv-docs)
 #   NOTEBOOKS_VENV  where to build that of notebooks         (default: .venv-notebooks)
+#   PACKAGE_VENV  where to build that of package             (default: .venv-package)
 #   JOBS     test processes                                  (default: 2)
 #   ARGS     further arguments of demo, tests, bench, ...    (default: none)
 #   LM_ARGS  those of demo's second program, train_lm        (default: none)
@@ -15,6 +16,7 @@ VENV ?= .venv
 VERIFY_VENV ?= .venv-verify
 DOCS_VENV ?= .venv-docs
 NOTEBOOKS_VENV ?= .venv-notebooks
+PACKAGE_VENV ?= .venv-package
 JOBS ?= 2
 ARGS ?=
 LM_ARGS ?=
@@ -31,11 +33,15 @@ VERIFY_LOCK := $(if $(HAS_FLOCK),flock $(VERIFY_VENV).lock,)
 
 DOCS_LOCK := $(if $(HAS_FLOCK),flock $(DOCS_VENV).lock,)
 NOTEBOOKS_LOCK := $(if $(HAS_FLOCK),flock $(NOTEBOOKS_VENV).lock,)
+PACKAGE_LOCK := $(if $(HAS_FLOCK),flock $(PACKAGE_VENV).lock,)
+
+# Of tests/, what has an environment, and a target, of its own.
+OWN_RUNS := $(addprefix --ignore tests/,clients devices package verify)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test doctest optax-suite devices unit thorough exhaustive verify-kernels check lint types bench docs serve-docs notebooks setup setup-dev clean
+.PHONY: help demo test doctest optax-suite devices clients unit thorough exhaustive verify-kernels check lint types bench docs serve-docs notebooks package setup setup-dev clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' \
@@ -62,22 +68,25 @@ devices: $(RUN_STAMP) ## Run tests/devices on eight virtual devices
 	@XLA_FLAGS=--xla_force_host_platform_device_count=8 \
 	  $(BIN)/python -m pytest -n $(JOBS) tests/devices
 
+clients: $(RUN_STAMP) ## Run tests/clients: programs as users write them
+	@echo '==> clients: programs as users write them, with JAX as it comes'
+	@$(BIN)/python -m pytest -n $(JOBS) --confcutdir=tests/clients tests/clients $(ARGS)
+
 unit: $(RUN_STAMP) ## Run tests/: what can be wrong with one loss alone
 	@echo '==> unit: pytest -n $(JOBS) tests $(ARGS)'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
 	  -m 'not thorough and not exhaustive' \
-	  --ignore tests/devices --ignore tests/verify tests $(ARGS)
+	  $(OWN_RUNS) tests $(ARGS)
 
 thorough: $(RUN_STAMP) ## Run more of tests/: further rows, laws that compile more
 	@echo '==> thorough: pytest -n $(JOBS) -m thorough tests $(ARGS)'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
-	  -m 'thorough and not exhaustive' \
-	  --ignore tests/devices --ignore tests/verify tests $(ARGS)
+	  -m 'thorough and not exhaustive' $(OWN_RUNS) tests $(ARGS)
 
 exhaustive: $(RUN_STAMP) ## Run the rest of tests/: further rows, dtypes, scales, laws
 	@echo '==> exhaustive: pytest -n $(JOBS) -m exhaustive tests $(ARGS)'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m exhaustive \
-	  --ignore tests/devices --ignore tests/verify tests $(ARGS)
+	  $(OWN_RUNS) tests $(ARGS)
 
 verify-kernels: $(RUN_STAMP) ## Compile the kernels for TPU and Hopper, on any machine
 	@$(VERIFY_LOCK) $(MAKE) --no-print-directory _install-verify
@@ -117,6 +126,16 @@ notebooks: ## Execute the notebooks, in an environment of their own
 	@echo '==> notebooks: python notebooks/execute.py $(ARGS)'
 	@$(NOTEBOOKS_VENV)/bin/python notebooks/execute.py $(ARGS)
 
+package: ## Build wheel and sdist (build/package), and test the wheel installed
+	@$(PACKAGE_LOCK) $(MAKE) --no-print-directory _install-package
+	@echo '==> package: python -m build, twine check --strict'
+	@rm -rf build/package && mkdir -p build
+	@$(PACKAGE_VENV)/bin/python -m build --outdir build/package . > build/package.log 2>&1 \
+	  || { cat build/package.log; exit 1; }
+	@$(PACKAGE_VENV)/bin/python -m twine check --strict build/package/*
+	@echo '==> package: pytest tests/package $(ARGS)'
+	@$(PACKAGE_VENV)/bin/python -m pytest --confcutdir=tests/package tests/package $(ARGS)
+
 setup: $(RUN_STAMP) ## Build the environment of demo, test and bench
 
 setup-dev: $(DEV_STAMP) ## Build it with the tools of check too
@@ -124,6 +143,7 @@ setup-dev: $(DEV_STAMP) ## Build it with the tools of check too
 clean: ## Remove the environment, the caches and what the examples wrote
 	rm -rf $(VENV) $(VENV).lock $(VERIFY_VENV) $(VERIFY_VENV).lock \
 	  $(DOCS_VENV) $(DOCS_VENV).lock $(NOTEBOOKS_VENV) $(NOTEBOOKS_VENV).lock \
+	  $(PACKAGE_VENV) $(PACKAGE_VENV).lock \
 	  build dist examples/output
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -186,3 +206,15 @@ _install-notebooks:
 	$(NOTEBOOKS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --editable '.[notebooks]'; \
 	touch $(NOTEBOOKS_VENV)/.installed
+
+# What builds, and what looks at what was built: jaxloss itself is not installed here.
+.PHONY: _install-package
+_install-package:
+	@if [ $(PACKAGE_VENV)/.installed -nt Makefile ]; then exit 0; fi; \
+	if [ ! -x $(PACKAGE_VENV)/bin/python ]; then \
+	  echo '==> $(PACKAGE_VENV): a new virtual environment'; \
+	  $(PYTHON) -m venv $(PACKAGE_VENV); fi; \
+	echo '==> $(PACKAGE_VENV): installing build, twine, packaging and pytest'; \
+	$(PACKAGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  build 'packaging>=25' 'pytest>=8.4' twine; \
+	touch $(PACKAGE_VENV)/.installed

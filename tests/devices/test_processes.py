@@ -1,9 +1,6 @@
 """Two processes, each with half of the devices, talking over loopback."""
 
-import os
-import socket
-import subprocess
-import sys
+from tests import processes
 
 PROGRAM = """
 import sys
@@ -65,21 +62,5 @@ print("agrees")
 
 
 def test_two_processes():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = str(listener.getsockname()[1])
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(rank), port],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for rank in range(2)
-    ]
-    for process in processes:
-        out, error = process.communicate(timeout=300)
-        assert process.returncode == 0, error[-4000:]
-        assert out.strip().endswith("agrees")
+    for printed in processes.outputs("-c", PROGRAM):
+        assert printed.strip().endswith("agrees")

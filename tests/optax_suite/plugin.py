@@ -125,6 +125,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     names = public_names()
     uncalled = set(names) - _calls.keys()
     terminalreporter.section("jaxloss in the place of optax.losses")
+    terminalreporter.line(f"jaxloss {jaxloss.__version__} of {jaxloss.__file__}")
     terminalreporter.line(
         f"{len(names)} names replaced, {len(names) - len(uncalled)} of them called, "
         f"{_calls.total()} calls, {len(FORBIDDEN)} tests forbidden by contract"
