@@ -7,7 +7,7 @@ from pathlib import Path
 import optax
 import pytest
 
-from benchmarks import inputs, measure, registry, report, results, run
+from benchmarks import inputs, measure, registry, report, results, run, speed_report
 
 
 def first_cases(entry: registry.Entry) -> list[registry.Case]:
@@ -152,12 +152,12 @@ def test_summary_counts_what_is_slow_or_large() -> None:
 def test_report_renders_the_same_text_every_time() -> None:
     other = ROW.but(shape="imagenet", dims=(4096, 1000), ratio=8.0)
     alone = ROW.but(dtype="bfloat16", theirs=None, ratio=None)
-    text = report.render([ROW, other, alone], HEADER)
+    text = speed_report.render([ROW, other, alone], HEADER)
     line = "| `hinge_loss` | digits, imagenet | 4.00 (2.00) | only ours |  |  |"
     assert f"{line} 100 B / 4 MB |" in text
     assert "optax takes 4.00 times as long as jaxloss" in text
     assert "A processor, 2 cores; jax 1, jaxloss 2, Python 3.11.0; 2026-01-02" in text
-    assert report.render([ROW, other, alone], HEADER) == text
+    assert speed_report.render([ROW, other, alone], HEADER) == text
 
 
 def test_report_writes_between_the_markers_and_checks(tmp_path: Path) -> None:
@@ -171,18 +171,20 @@ def test_report_writes_between_the_markers_and_checks(tmp_path: Path) -> None:
 
     readme.write_text("no markers")
     assert report_main("--write") == 2
-    readme.write_text(f"top\n{report.BEGIN}\nold\n{report.END}\nbottom\n")
+    readme.write_text(f"top\n{report.SPEED.begin}\nold\n{report.SPEED.end}\nbottom\n")
     assert report_main("--check") == 1
     assert "run with --write" in said[0]
     assert report_main("--write") == 0
     assert report_main("--check") == 0
     text = readme.read_text()
-    assert text.startswith("top\n") and text.endswith(f"{report.END}\nbottom\n")
+    assert text.startswith("top\n") and text.endswith(f"{report.SPEED.end}\nbottom\n")
     assert "old" not in text and "`hinge_loss`" in text
-    assert report.newest(tmp_path) == data
+    assert report.SPEED.newest(tmp_path) == data
 
 
-def test_the_readme_shows_the_committed_results() -> None:
-    if not list(report.COMMITTED.glob("cpu-*.json")):
-        pytest.skip("no results are committed yet")
-    assert report.main(["--check"]) == 0
+@pytest.mark.parametrize("section", report.SECTIONS, ids=lambda s: s.name)
+def test_the_readme_shows_the_committed_results(section: report.Section) -> None:
+    newest = section.newest()
+    if newest is None:
+        pytest.skip(f"no results of the section {section.name!r} are committed yet")
+    assert report.main([str(newest), "--check"]) == 0

@@ -1,0 +1,110 @@
+"""What `benchmarks.accuracy` found: on the terminal, and as Markdown."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.accuracy_results import (
+    DTYPES,
+    OURS,
+    QUANTITIES,
+    TWIN,
+    Row,
+    summary,
+    worst,
+)
+from benchmarks.results import conditions
+
+
+def show(console: Console, rows: Sequence[Row]) -> None:
+    heads, *lines = summary(rows)
+    table = Table(title="Losses within the contract", title_justify="left")
+    for head in heads:
+        table.add_column(head, justify="left" if head in heads[:2] else "right")
+    for line in lines:
+        table.add_row(*line, end_section=line[1] == DTYPES[-1])
+    console.print(table)
+    for row in rows:
+        if row.library == OURS and row.complaint:
+            console.print(f"[bold red]{row.row}:[/] {row.complaint}", highlight=False)
+
+
+def markdown(lines: Sequence[Sequence[str]], left: int) -> list[str]:
+    """A table whose first columns are text, and the others numbers."""
+    heads, *rest = lines
+    rule = ["---"] * left + ["---:"] * (len(heads) - left)
+    return ["| " + " | ".join(line) + " |" for line in (heads, rule, *rest)]
+
+
+def contract(header: dict[str, Any]) -> str:
+    """What the counts mean, from the numbers that the run was judged by."""
+    of = header["contract"]
+    return (
+        f"Within the contract is an error of at most {of['value']:g} of the exact "
+        f"value, {of['gradient']:g} of each component of the gradient (of the terms of "
+        f"the jvp's sum) and {of['Hessian']:g} of the Hessian's diagonal, beside the "
+        "function's own sensitivity to one joint unit in the last place of its inputs, "
+        "and one rounding to the dtype in which a half-precision result is returned; "
+        "`tests/cases` says where a loss is held to more or less, and why. What is "
+        f"exact comes from formulas in {of['digits of the formulas']} digits, on the "
+        f"rounded inputs. Scales: {', '.join(of['scales'])}."
+    )
+
+
+def render(rows: Sequence[Row], header: dict[str, Any]) -> str:
+    """The section of the README. Depends on its arguments alone."""
+    table = markdown(summary(rows), 2)
+    return "\n".join([conditions(header), "", *table, "", contract(header)])
+
+
+def cell(row: Row, dtype: str, quantity: str) -> str:
+    """Worst error and its units in the last place; bold outside the contract."""
+    found = row.errors(dtype, quantity)
+    if not found:
+        return ""
+    size, units = worst(found), worst(found, "worst_units")
+    text = "not finite"
+    if math.isfinite(size):
+        text = f"{size:.1e}" + (f" ({units:.3g})" if units < 1e4 else "")
+    return text if row.within(dtype, quantity) else f"**{text}**"
+
+
+def page(rows: Sequence[Row], header: dict[str, Any]) -> str:
+    """The summary, and a line a row."""
+    dtype, *halves = DTYPES
+    theirs = [f"optax: {quantity}" for quantity in QUANTITIES]
+    lines = [["row", *QUANTITIES, *theirs, "half precision"]]
+    twins = {row.row: row for row in rows if row.library == TWIN}
+    for row in (row for row in rows if row.library == OURS):
+        twin = twins[row.row]
+        theirs = [cell(twin, dtype, quantity) for quantity in QUANTITIES]
+        if twin.twin != "measured":
+            theirs[0] = twin.twin
+        outside = any(
+            row.within(half, quantity) is False
+            for half in halves
+            for quantity in QUANTITIES
+        )
+        lines.append(
+            [
+                f"`{row.row}`",
+                *(cell(row, dtype, quantity) for quantity in QUANTITIES),
+                *theirs,
+                "**outside**" if outside else "within",
+            ]
+        )
+    return "\n".join(
+        [
+            render(rows, header),
+            "",
+            f"Worst errors in {dtype} over all scales, relative to the exact number, "
+            "and in brackets in units in the last place. What is outside the contract "
+            "is bold. A large error within it belongs to a number that the last place "
+            "of the inputs decides.",
+            "",
+            *markdown(lines, 1),
+        ]
+    )
