@@ -9,7 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import accuracy_report, accuracy_results, results, speed_report
+from benchmarks import (
+    accuracy_report,
+    accuracy_results,
+    memory,
+    results,
+    speed_report,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -22,12 +28,12 @@ class Section:
 
     Attributes:
       name: of the markers between which it stands.
-      prefix: what the names of its files begin with, before the device and the date.
+      files: the names of its files, which end with the date.
       render: what stands there, from a file.
     """
 
     name: str
-    prefix: str
+    files: str
     render: Callable[[Path], str]
 
     @property
@@ -38,9 +44,9 @@ class Section:
     def end(self) -> str:
         return f"<!-- {self.name}:end -->"
 
-    def newest(self, folder: Path = COMMITTED, device: str = "cpu") -> Path | None:
-        """The last results of a device: the date is in the name."""
-        found = sorted(folder.glob(f"{self.prefix}{device}-*.json"))
+    def newest(self, folder: Path = COMMITTED) -> Path | None:
+        """The last results: the date is in the name."""
+        found = sorted(folder.glob(self.files))
         return found[-1] if found else None
 
     def insert(self, readme: str, text: str) -> str:
@@ -54,20 +60,27 @@ class Section:
         return f"{before}{self.begin}\n{text}\n{self.end}{after}"
 
 
-SPEED = Section("benchmarks", "", lambda path: speed_report.render(*results.read(path)))
-ACCURACY = Section(
-    "accuracy",
-    "accuracy-",
-    lambda path: accuracy_report.render(*accuracy_results.read(path)),
+def accuracy(path: Path) -> str:
+    picture = f"benchmarks/results/{path.stem}-optax.png"
+    text = accuracy_report.render(*accuracy_results.read(path))
+    return f"{text}\n\n![Worst errors of jaxloss and optax]({picture})"
+
+
+SPEED = Section(
+    "benchmarks", "cpu-*.json", lambda path: speed_report.render(*results.read(path))
 )
-SECTIONS = (ACCURACY, SPEED)
+ACCURACY = Section("accuracy", "accuracy-cpu-*.json", accuracy)
+MEMORY = Section("memory", "memory-*.json", memory.render)
+SECTIONS = (ACCURACY, MEMORY, SPEED)
 
 
 def section_of(path: Path) -> Section:
     """Which section a file is for, by its name."""
-    return next(
-        (s for s in SECTIONS if s.prefix and path.name.startswith(s.prefix)), SPEED
-    )
+    for section in SECTIONS:
+        if path.match(section.files):
+            return section
+    patterns = ", ".join(section.files for section in SECTIONS)
+    raise ValueError(f"{path.name} is none of {patterns}")
 
 
 def chosen(

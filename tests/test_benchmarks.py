@@ -7,7 +7,16 @@ from pathlib import Path
 import optax
 import pytest
 
-from benchmarks import inputs, measure, registry, report, results, run, speed_report
+from benchmarks import (
+    __main__ as command,
+    inputs,
+    measure,
+    registry,
+    report,
+    results,
+    run,
+    speed_report,
+)
 
 
 def first_cases(entry: registry.Entry) -> list[registry.Case]:
@@ -104,6 +113,37 @@ def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert all(r.status == "measured" and r.pairs == 2 for r in rows)
     assert environment["command"].startswith("python -m benchmarks --small")
     assert set(environment["versions"]) == {"jax", "jaxlib", "optax", "jaxloss"}
+
+
+def test_one_command_for_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for name, (module, _) in command.PROGRAMS.items():
+        assert f"  {name} " in shown
+        with pytest.raises(SystemExit) as stopped:
+            command.main([name, "--help"])
+        assert stopped.value.code == 0
+        usage = capsys.readouterr().out
+        wanted = ["--only", "--json", "--plot"]
+        if name in ("compare", "report"):
+            wanted = ["--only"] if name == "compare" else ["--write"]
+        assert all(option in usage for option in wanted), (name, module)
+    assert command.main(["no-such-program"]) == 2
+    assert "no program 'no-such-program'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", [[], ["losses"]], ids=["options alone", "losses"])
+def test_options_alone_are_those_of_the_losses(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run.json"
+    options = ["--small", "--repeats", "1", "--only", "^hinge_loss/criteo/float32/f"]
+    assert command.main([*given, *options, "--json", str(path)]) == 0
+    assert [r.loss for r in results.read(path)[0]] == ["hinge_loss"]
+    written = results.read(path)[1]["command"]
+    assert written.startswith("python -m benchmarks --small")
 
 
 def test_nothing_matches(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,268 @@
+"""Temporary memory of a linear head's cross entropy against the number of tokens.
+
+    python -m benchmarks.memory [--target cpu h100 ...] [--only REGEX]
+        [--json PATH] [--plot PNG]
+
+Value and both gradients of the mean, for the fused head and for optax on full logits.
+Nothing is run and nothing is timed: the figures are what the compiler sets aside beside
+operands and results, and the same on every machine. The accelerators of
+`tests/verify/targets.py` need not be there, only their compilers
+(`pip install jaxloss[verify]`).
+"""
+
+import argparse
+import datetime
+import functools
+import importlib
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+import jaxloss
+from benchmarks.heads import full_logits
+from benchmarks.measure import plain_jax
+from benchmarks.results import conditions, environment
+
+MIB = 2**20
+TOKENS = (1024, 2048, 4096, 8192, 16384, 32768)
+HERE = "cpu"
+OURS, FULL = "jaxloss", "optax, full logits"
+CONTENDERS: dict[str, Callable[..., jax.Array]] = {
+    OURS: jaxloss.linear_softmax_cross_entropy,
+    "jaxloss, class_chunk_size": functools.partial(
+        jaxloss.linear_softmax_cross_entropy, class_chunk_size=4096
+    ),
+    FULL: full_logits,
+    "optax, jax.checkpoint": jax.checkpoint(full_logits),
+}
+
+
+@dataclass(frozen=True)
+class Head:
+    """Hidden units and classes of a model's head, and the dtype of its operands."""
+
+    hidden: int
+    classes: int
+    dtype: str
+
+    @property
+    def label(self) -> str:
+        return f"{self.hidden:,} x {self.classes:,}, {self.dtype}"
+
+
+HEADS = {
+    "gpt2": Head(768, 50257, "float32"),
+    "llama3": Head(4096, 128256, "bfloat16"),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One program at one number of tokens."""
+
+    target: str
+    head: str
+    tokens: int
+    contender: str
+    temp_bytes: int
+    argument_bytes: int
+    output_bytes: int
+
+
+def compiled(target: str, function: Callable[..., Any], shapes: Sequence[Any]) -> Any:
+    if target == HERE:
+        return jax.jit(function).lower(*shapes).compile()
+    targets = importlib.import_module("tests.verify.targets")
+    return targets.compiled(target, function, *shapes)
+
+
+def measure(target: str, name: str, tokens: int, contender: str) -> Line:
+    head = HEADS[name]
+    dtype = jnp.dtype(head.dtype)
+    shapes = (
+        jax.ShapeDtypeStruct((tokens, head.hidden), dtype),
+        jax.ShapeDtypeStruct((head.hidden, head.classes), dtype),
+        jax.ShapeDtypeStruct((tokens,), jnp.int32),
+    )
+    function = jax.value_and_grad(CONTENDERS[contender], (0, 1))
+    with plain_jax():
+        memory = compiled(target, function, shapes).memory_analysis()
+    return Line(
+        *(target, name, tokens, contender),
+        memory.temp_size_in_bytes,
+        memory.argument_size_in_bytes,
+        memory.output_size_in_bytes,
+    )
+
+
+# ------------------------------------------------------------------ reporting
+
+
+def panels(lines: Sequence[Line]) -> dict[tuple[str, str], dict[str, dict[int, int]]]:
+    """By target and head: by contender: temporaries by number of tokens."""
+    found: dict[tuple[str, str], dict[str, dict[int, int]]] = {}
+    for line in lines:
+        of = found.setdefault((line.target, line.head), {})
+        of.setdefault(line.contender, {})[line.tokens] = line.temp_bytes
+    return found
+
+
+def mib(size: int) -> str:
+    return f"{size / MIB:,.0f}"
+
+
+def cells(lines: Sequence[Line]) -> list[list[str]]:
+    """Headings, then a line a number of tokens."""
+    contenders = list(dict.fromkeys(line.contender for line in lines))
+    found = [["compiled for", "head", "tokens", *contenders, "optax / jaxloss"]]
+    for (target, name), of in panels(lines).items():
+        for tokens in sorted({t for sizes in of.values() for t in sizes}):
+            sizes = [of.get(contender, {}).get(tokens) for contender in contenders]
+            ours, full = of.get(OURS, {}).get(tokens), of.get(FULL, {}).get(tokens)
+            found.append(
+                [
+                    *(target, HEADS[name].label, f"{tokens:,}"),
+                    *("" if size is None else mib(size) for size in sizes),
+                    f"{full / ours:.2f}" if ours and full else "",
+                ]
+            )
+    return found
+
+
+def table(lines: Sequence[Line]) -> Table:
+    heads, *rest = cells(lines)
+    shown = Table(title="Temporaries of value and both gradients, in MiB")
+    for head in heads:
+        shown.add_column(head, justify="left" if head in heads[:2] else "right")
+    for row in rest:
+        shown.add_row(*row)
+    return shown
+
+
+def render(path: Path) -> str:
+    """The section of the README. Depends on the file alone."""
+    lines, header = read(path)
+    heads, *rest = cells(lines)
+    rule = ["---"] * 2 + ["---:"] * (len(heads) - 2)
+    rows = ["| " + " | ".join(row) + " |" for row in (heads, rule, *rest)]
+    picture = f"benchmarks/results/{path.with_suffix('.png').name}"
+    return "\n".join(
+        [
+            f"![Temporary memory against tokens]({picture})",
+            "",
+            "Temporaries of value and both gradients in MiB, as the compiler states "
+            "them, beside operands and results. " + conditions(header),
+            "",
+            *rows,
+        ]
+    )
+
+
+def draw(lines: Sequence[Line], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    shown = panels(lines)
+    figure, axes = plt.subplots(
+        1,
+        max(len(shown), 1),
+        figsize=(4.2 * max(len(shown), 1), 3.8),
+        squeeze=False,
+        layout="constrained",
+    )
+    looks = (("#1f5f9e", "o"), ("#7fb2e5", "v"), ("#c8641b", "s"), ("#8a8a8a", "x"))
+    styles = dict(zip(CONTENDERS, looks, strict=True))
+    for cell, ((target, name), of) in zip(axes[0], shown.items(), strict=True):
+        for contender, sizes in of.items():
+            colour, marker = styles[contender]
+            tokens = sorted(sizes)
+            gigabytes = [sizes[t] / 2**30 for t in tokens]
+            cell.plot(tokens, gigabytes, marker=marker, color=colour, label=contender)
+        cell.set_xscale("log", base=2)
+        cell.set_yscale("log", base=2)
+        cell.set_xticks(tokens, [f"{t:,}" for t in tokens], rotation=45)
+        cell.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        cell.grid(color="#e4e4e4")
+        cell.set_xlabel("tokens")
+        cell.set_title(f"{target}\n{HEADS[name].label}", fontsize=9)
+        cell.spines[["top", "right"]].set_visible(False)
+    axes[0][0].set_ylabel("temporaries, GiB")
+    axes[0][0].legend(frameon=False, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def write(path: Path, lines: Sequence[Line], header: dict[str, Any]) -> None:
+    used = {line.head for line in lines}
+    body = {
+        "environment": header,
+        "heads": {name: asdict(HEADS[name]) for name in HEADS if name in used},
+        "results": [asdict(line) for line in lines],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(body, indent=1) + "\n")
+
+
+def read(path: Path) -> tuple[list[Line], dict[str, Any]]:
+    body = json.loads(path.read_text())
+    return [Line(**line) for line in body["results"]], body["environment"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.memory", description=(__doc__ or "").split("\n")[0]
+    )
+    add = parser.add_argument
+    add("--target", nargs="+", default=[HERE], help="cpu, or an accelerator's compiler")
+    add("--only", default="", metavar="REGEX", help="target/head/tokens/program")
+    add("--json", type=Path, metavar="PATH")
+    add("--plot", type=Path, metavar="PNG")
+    options = parser.parse_args(argv)
+    todo = [
+        (target, name, tokens, contender)
+        for target in options.target
+        for name in HEADS
+        for tokens in TOKENS
+        for contender in CONTENDERS
+        if re.search(options.only, f"{target}/{name}/{tokens}/{contender}")
+    ]
+    if options.target != [HERE]:
+        importlib.import_module("tests.verify.environment").tell()
+        jax.config.update("jax_platforms", "cpu")
+    console = Console()
+    if not todo:
+        console.print("[bold red]nothing matches[/]")
+        return 2
+    lines = []
+    with Progress(console=console) as progress:
+        task = progress.add_task("programs", total=len(todo))
+        for program in todo:
+            lines.append(measure(*program))
+            progress.advance(task)
+    console.print(table(lines))
+    if options.json:
+        given = sys.argv[1:] if argv is None else argv
+        command = shlex.join(["python", "-m", "benchmarks.memory", *given])
+        now = datetime.datetime.now(datetime.UTC)
+        write(options.json, lines, environment("jaxloss", command, now))
+    if options.plot:
+        draw(lines, options.plot)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

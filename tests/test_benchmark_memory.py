@@ -1,0 +1,49 @@
+"""`benchmarks.memory` states what the compiler states, and the README shows it."""
+
+import re
+
+import pytest
+
+from benchmarks import memory, report
+
+
+def test_a_whole_run(tmp_path, capsys):
+    path, picture = tmp_path / "memory-1.json", tmp_path / "memory-1.png"
+    command = ["--only", "cpu/gpt2/(1024|4096)/(jaxloss|optax, full logits)$"]
+    assert memory.main([*command, "--json", str(path), "--plot", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    lines, header = memory.read(path)
+    assert header["command"].startswith("python -m benchmarks.memory --only")
+    of = memory.panels(lines)["cpu", "gpt2"]
+    head = memory.HEADS["gpt2"]
+    for tokens in (1024, 4096):
+        # Full logits are there twice, in float32: themselves and their derivative.
+        assert of[memory.FULL][tokens] >= 2 * 4 * tokens * head.classes
+        assert of[memory.OURS][tokens] < of[memory.FULL][tokens]
+    # Four times the tokens: four times the logits, and the same chunk.
+    full, ours = of[memory.FULL], of[memory.OURS]
+    assert full[4096] == pytest.approx(4 * full[1024], rel=0.01)
+    assert ours[4096] < 1.1 * ours[1024]
+    text = memory.render(path)
+    assert "![Temporary memory against tokens](benchmarks/results/memory-1.png)" in text
+    shown = re.findall(
+        r"^\| cpu \| .* \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|", text, re.M
+    )
+    assert shown == [
+        (f"{t:,}", memory.mib(ours[t]), memory.mib(full[t])) for t in (1024, 4096)
+    ]
+
+
+def test_nothing_matches(capsys):
+    assert memory.main(["--only", "no such program"]) == 2
+
+
+def test_the_committed_figures_are_what_the_compiler_states():
+    newest = report.MEMORY.newest()
+    assert newest is not None
+    lines, _ = memory.read(newest)
+    assert newest.with_suffix(".png").exists()
+    for line in lines:
+        if (line.target, line.head, line.tokens) == ("cpu", "gpt2", 4096):
+            again = memory.measure("cpu", "gpt2", 4096, line.contender)
+            assert again.temp_bytes == pytest.approx(line.temp_bytes, rel=0.05)
