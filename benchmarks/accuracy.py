@@ -35,9 +35,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from benchmarks import accuracy_plot, accuracy_report, accuracy_results
-from benchmarks.accuracy_results import DTYPES, OURS, TWIN, Errors, Row
+from benchmarks.accuracy_results import DTYPES, OURS, TWIN, Errors, Row, summary
 from benchmarks.measure import plain_jax
 from benchmarks.results import environment
 from tests import contract, oracle
@@ -167,6 +168,19 @@ def _measured(names: Sequence[str], processes: int) -> Iterator[tuple[str, list[
 # ------------------------------------------------------------------ command line
 
 
+def show(console: Console, rows: Sequence[Row]) -> None:
+    heads, *lines = summary(rows)
+    table = Table(title="Losses within the contract", title_justify="left")
+    for head in heads:
+        table.add_column(head, justify="left" if head in heads[:2] else "right")
+    for line in lines:
+        table.add_row(*line, end_section=line[1] == DTYPES[-1])
+    console.print(table)
+    for row in rows:
+        if row.library == OURS and row.complaint:
+            console.print(f"[bold red]{row.row}:[/] {row.complaint}", highlight=False)
+
+
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.accuracy",
@@ -216,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "digits of the formulas": oracle.DIGITS,
         "scales": SCALES,
     }
-    accuracy_report.show(console, rows)
+    show(console, rows)
     ours = [row for row in rows if row.library == OURS]
     if options.update:
         try:

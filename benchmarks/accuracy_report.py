@@ -1,11 +1,8 @@
-"""What `benchmarks.accuracy` found: on the terminal, and as Markdown."""
+"""What `benchmarks.accuracy` found, as Markdown."""
 
 import math
 from collections.abc import Sequence
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.accuracy_results import (
     DTYPES,
@@ -16,27 +13,8 @@ from benchmarks.accuracy_results import (
     summary,
     worst,
 )
+from benchmarks.markdown import table
 from benchmarks.results import conditions
-
-
-def show(console: Console, rows: Sequence[Row]) -> None:
-    heads, *lines = summary(rows)
-    table = Table(title="Losses within the contract", title_justify="left")
-    for head in heads:
-        table.add_column(head, justify="left" if head in heads[:2] else "right")
-    for line in lines:
-        table.add_row(*line, end_section=line[1] == DTYPES[-1])
-    console.print(table)
-    for row in rows:
-        if row.library == OURS and row.complaint:
-            console.print(f"[bold red]{row.row}:[/] {row.complaint}", highlight=False)
-
-
-def markdown(lines: Sequence[Sequence[str]], left: int) -> list[str]:
-    """A table whose first columns are text, and the others numbers."""
-    heads, *rest = lines
-    rule = ["---"] * left + ["---:"] * (len(heads) - left)
-    return ["| " + " | ".join(line) + " |" for line in (heads, rule, *rest)]
 
 
 def contract(header: dict[str, Any]) -> str:
@@ -56,8 +34,8 @@ def contract(header: dict[str, Any]) -> str:
 
 def render(rows: Sequence[Row], header: dict[str, Any]) -> str:
     """The section of the README. Depends on its arguments alone."""
-    table = markdown(summary(rows), 2)
-    return "\n".join([conditions(header), "", *table, "", contract(header)])
+    counts = table(summary(rows), 2)
+    return "\n".join([conditions(header), "", *counts, "", contract(header)])
 
 
 def cell(row: Row, dtype: str, quantity: str) -> str:
@@ -105,6 +83,6 @@ def page(rows: Sequence[Row], header: dict[str, Any]) -> str:
             "is bold. A large error within it belongs to a number that the last place "
             "of the inputs decides.",
             "",
-            *markdown(lines, 1),
+            *table(lines, 1),
         ]
     )

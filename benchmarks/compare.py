@@ -20,8 +20,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.display import memory, seconds
 from benchmarks.results import PAGE, conditions
+from benchmarks.units import memory, seconds
 
 SAME = ("platform", "device", "cpu", "cores")
 """What must be equal for two times to mean the same."""

@@ -14,12 +14,10 @@ import argparse
 import datetime
 import functools
 import importlib
-import json
 import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +30,19 @@ from rich.table import Table
 import jaxloss
 from benchmarks.heads import full_logits
 from benchmarks.measure import plain_jax
-from benchmarks.results import conditions, environment
+from benchmarks.memory_results import (
+    FULL,
+    HEADS,
+    OURS,
+    Line,
+    cells,
+    panels,
+    write,
+)
+from benchmarks.results import environment
 
-MIB = 2**20
 TOKENS = (1024, 2048, 4096, 8192, 16384, 32768)
 HERE = "cpu"
-OURS, FULL = "jaxloss", "optax, full logits"
 CONTENDERS: dict[str, Callable[..., jax.Array]] = {
     OURS: jaxloss.linear_softmax_cross_entropy,
     "jaxloss, class_chunk_size": functools.partial(
@@ -46,38 +51,6 @@ CONTENDERS: dict[str, Callable[..., jax.Array]] = {
     FULL: full_logits,
     "optax, jax.checkpoint": jax.checkpoint(full_logits),
 }
-
-
-@dataclass(frozen=True)
-class Head:
-    """Hidden units and classes of a model's head, and the dtype of its operands."""
-
-    hidden: int
-    classes: int
-    dtype: str
-
-    @property
-    def label(self) -> str:
-        return f"{self.hidden:,} x {self.classes:,}, {self.dtype}"
-
-
-HEADS = {
-    "gpt2": Head(768, 50257, "float32"),
-    "llama3": Head(4096, 128256, "bfloat16"),
-}
-
-
-@dataclass(frozen=True)
-class Line:
-    """One program at one number of tokens."""
-
-    target: str
-    head: str
-    tokens: int
-    contender: str
-    temp_bytes: int
-    argument_bytes: int
-    output_bytes: int
 
 
 def compiled(target: str, function: Callable[..., Any], shapes: Sequence[Any]) -> Any:
@@ -109,37 +82,6 @@ def measure(target: str, name: str, tokens: int, contender: str) -> Line:
 # ------------------------------------------------------------------ reporting
 
 
-def panels(lines: Sequence[Line]) -> dict[tuple[str, str], dict[str, dict[int, int]]]:
-    """By target and head: by contender: temporaries by number of tokens."""
-    found: dict[tuple[str, str], dict[str, dict[int, int]]] = {}
-    for line in lines:
-        of = found.setdefault((line.target, line.head), {})
-        of.setdefault(line.contender, {})[line.tokens] = line.temp_bytes
-    return found
-
-
-def mib(size: int) -> str:
-    return f"{size / MIB:,.0f}"
-
-
-def cells(lines: Sequence[Line]) -> list[list[str]]:
-    """Headings, then a line a number of tokens."""
-    contenders = list(dict.fromkeys(line.contender for line in lines))
-    found = [["compiled for", "head", "tokens", *contenders, "optax / jaxloss"]]
-    for (target, name), of in panels(lines).items():
-        for tokens in sorted({t for sizes in of.values() for t in sizes}):
-            sizes = [of.get(contender, {}).get(tokens) for contender in contenders]
-            ours, full = of.get(OURS, {}).get(tokens), of.get(FULL, {}).get(tokens)
-            found.append(
-                [
-                    *(target, HEADS[name].label, f"{tokens:,}"),
-                    *("" if size is None else mib(size) for size in sizes),
-                    f"{full / ours:.2f}" if ours and full else "",
-                ]
-            )
-    return found
-
-
 def table(lines: Sequence[Line]) -> Table:
     heads, *rest = cells(lines)
     shown = Table(title="Temporaries of value and both gradients, in MiB")
@@ -148,25 +90,6 @@ def table(lines: Sequence[Line]) -> Table:
     for row in rest:
         shown.add_row(*row)
     return shown
-
-
-def render(path: Path) -> str:
-    """The section of the README. Depends on the file alone."""
-    lines, header = read(path)
-    heads, *rest = cells(lines)
-    rule = ["---"] * 2 + ["---:"] * (len(heads) - 2)
-    rows = ["| " + " | ".join(row) + " |" for row in (heads, rule, *rest)]
-    picture = f"benchmarks/results/{path.with_suffix('.png').name}"
-    return "\n".join(
-        [
-            f"![Temporary memory against tokens]({picture})",
-            "",
-            "Temporaries of value and both gradients in MiB, as the compiler states "
-            "them, beside operands and results. " + conditions(header),
-            "",
-            *rows,
-        ]
-    )
 
 
 def draw(lines: Sequence[Line], path: Path) -> None:
@@ -193,7 +116,8 @@ def draw(lines: Sequence[Line], path: Path) -> None:
             cell.plot(tokens, gigabytes, marker=marker, color=colour, label=contender)
         cell.set_xscale("log", base=2)
         cell.set_yscale("log", base=2)
-        cell.set_xticks(tokens, [f"{t:,}" for t in tokens], rotation=45)
+        ticks = sorted({t for sizes in of.values() for t in sizes})
+        cell.set_xticks(ticks, [f"{t:,}" for t in ticks], rotation=45)
         cell.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         cell.grid(color="#e4e4e4")
         cell.set_xlabel("tokens")
@@ -204,22 +128,6 @@ def draw(lines: Sequence[Line], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)
-
-
-def write(path: Path, lines: Sequence[Line], header: dict[str, Any]) -> None:
-    used = {line.head for line in lines}
-    body = {
-        "environment": header,
-        "heads": {name: asdict(HEADS[name]) for name in HEADS if name in used},
-        "results": [asdict(line) for line in lines],
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(body, indent=1) + "\n")
-
-
-def read(path: Path) -> tuple[list[Line], dict[str, Any]]:
-    body = json.loads(path.read_text())
-    return [Line(**line) for line in body["results"]], body["environment"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

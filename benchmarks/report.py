@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks import (
     accuracy_report,
     accuracy_results,
-    memory,
+    memory_results,
     results,
     speed_report,
 )
@@ -70,7 +70,7 @@ SPEED = Section(
     "benchmarks", "cpu-*.json", lambda path: speed_report.render(*results.read(path))
 )
 ACCURACY = Section("accuracy", "accuracy-cpu-*.json", accuracy)
-MEMORY = Section("memory", "memory-*.json", memory.render)
+MEMORY = Section("memory", "memory-*.json", memory_results.render)
 SECTIONS = (ACCURACY, MEMORY, SPEED)
 
 

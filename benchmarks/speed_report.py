@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import results
-from benchmarks.display import memory
 from benchmarks.inputs import SHAPES
 from benchmarks.registry import DTYPES, MODES
 from benchmarks.results import Result
+from benchmarks.units import memory
 
 
 def ratio_cell(rows: Sequence[Result]) -> str:

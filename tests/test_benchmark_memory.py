@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from benchmarks import memory, report
+from benchmarks import memory, memory_results, report
 
 
 def test_a_whole_run(tmp_path, capsys):
@@ -12,25 +12,26 @@ def test_a_whole_run(tmp_path, capsys):
     command = ["--only", "cpu/gpt2/(1024|4096)/(jaxloss|optax, full logits)$"]
     assert memory.main([*command, "--json", str(path), "--plot", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
-    lines, header = memory.read(path)
+    lines, header = memory_results.read(path)
     assert header["command"].startswith("python -m benchmarks.memory --only")
-    of = memory.panels(lines)["cpu", "gpt2"]
-    head = memory.HEADS["gpt2"]
+    of = memory_results.panels(lines)["cpu", "gpt2"]
+    head = memory_results.HEADS["gpt2"]
     for tokens in (1024, 4096):
         # Full logits are there twice, in float32: themselves and their derivative.
-        assert of[memory.FULL][tokens] >= 2 * 4 * tokens * head.classes
-        assert of[memory.OURS][tokens] < of[memory.FULL][tokens]
+        assert of[memory_results.FULL][tokens] >= 2 * 4 * tokens * head.classes
+        assert of[memory_results.OURS][tokens] < of[memory_results.FULL][tokens]
     # Four times the tokens: four times the logits, and the same chunk.
-    full, ours = of[memory.FULL], of[memory.OURS]
+    full, ours = of[memory_results.FULL], of[memory_results.OURS]
     assert full[4096] == pytest.approx(4 * full[1024], rel=0.01)
     assert ours[4096] < 1.1 * ours[1024]
-    text = memory.render(path)
+    text = memory_results.render(path)
     assert "![Temporary memory against tokens](benchmarks/results/memory-1.png)" in text
     shown = re.findall(
         r"^\| cpu \| .* \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|", text, re.M
     )
     assert shown == [
-        (f"{t:,}", memory.mib(ours[t]), memory.mib(full[t])) for t in (1024, 4096)
+        (f"{t:,}", memory_results.mib(ours[t]), memory_results.mib(full[t]))
+        for t in (1024, 4096)
     ]
 
 
@@ -41,7 +42,7 @@ def test_nothing_matches(capsys):
 def test_the_committed_figures_are_what_the_compiler_states():
     newest = report.MEMORY.newest()
     assert newest is not None
-    lines, _ = memory.read(newest)
+    lines, _ = memory_results.read(newest)
     assert newest.with_suffix(".png").exists()
     for line in lines:
         if (line.target, line.head, line.tokens) == ("cpu", "gpt2", 4096):
