@@ -217,12 +217,20 @@ def box(variant: str) -> Curve:
     return loss
 
 
+def root_mean(x: jax.Array) -> jax.Array:
+    return jaxloss.root_mean_squared_error(
+        jnp.stack([x, 0 * x + 1]), jnp.zeros(2, x.dtype)
+    )
+
+
 def pixels(name: str) -> Cut:
     """Four pixels of which two are marked, all as sure as each other."""
 
     def loss(x: jax.Array) -> jax.Array:
         targets = jnp.asarray([1.0, 1.0, 0.0, 0.0], x.dtype)
-        return getattr(jaxloss, name)(x * (2 * targets - 1), targets)
+        # One image, for what keeps the first axis.
+        losses = getattr(jaxloss, name)(x * (2 * targets - 1)[None], targets[None])
+        return losses.reshape(())
 
     return Cut("logit of every pixel, to its right side", -6, 6, {"": loss})
 
@@ -256,6 +264,7 @@ CUTS: dict[str, Cut] = {
         name: residual(name, PLAIN)
         for name in ("squared_error", "l2_loss", "log_cosh", "absolute_error")
     },
+    "root_mean_squared_error": Cut("one residual, the other 1", -4, 4, {"": root_mean}),
     "huber_loss": residual("huber_loss", settings("delta", 0.5, 1, 2)),
     "charbonnier_loss": residual("charbonnier_loss", settings("epsilon", 1e-3, 1)),
     "epsilon_insensitive_loss": residual(
@@ -276,7 +285,14 @@ CUTS: dict[str, Cut] = {
     "welsch_loss": residual("welsch_loss", settings("scale", 1, 2.985), 8),
     "expectile_loss": residual("expectile_loss", settings("expectile", 0.1, 0.5, 0.9)),
     "quantile_loss": residual("quantile_loss", settings("quantile", 0.1, 0.5, 0.9)),
-    "symlog_squared_error": residual("symlog_squared_error", PLAIN, 10),
+    "symlog_squared_error": of_target(
+        "symlog_squared_error",
+        "prediction of the target's symlog",
+        (-4, 10),
+        0,
+        10,
+        1000,
+    ),
     **{
         name: Cut("prediction, target 1", 0.05, 4, {"": scalar(name, 1.0)})
         for name in (
@@ -410,7 +426,9 @@ CUTS: dict[str, Cut] = {
             "prior 1/21": {"log_priors": (-math.log(10), 0.0, 0.0)},
         },
     ),
-    **{name: one_logit(name, label=None) for name in ("softmax_entropy",)},
+    "softmax_entropy": Cut(
+        "one logit of three, the others 0", -6, 6, {"": row("softmax_entropy", None)}
+    ),
     **{
         name: one_logit(name)
         for name in (
@@ -458,7 +476,7 @@ CUTS: dict[str, Cut] = {
     ),
     "iou_loss": Cut(
         *("shift of a unit box", -2.5, 2.5),
-        {variant: box(variant) for variant in ("iou", "giou", "diou", "ciou")},
+        {variant: box(variant) for variant in ("iou", "giou", "diou")},
     ),
     **{name: pixels(name) for name in ("binary_dice_loss", "lovasz_hinge_loss")},
     # Lists.
@@ -477,11 +495,15 @@ CUTS: dict[str, Cut] = {
     ),
     # Preferences and policies.
     "dpo_loss": Cut(
-        *("log-ratio of the chosen answer above the rejected one's", -20, 20),
-        {
-            v: lambda x, v=v: preferred(x, variant=v)
-            for v in ("sigmoid", "hinge", "ipo")
-        },
+        *("log-ratio of the chosen answer above the rejected one's", -40, 40),
+        each(
+            lambda **given: lambda x: preferred(x, **given),
+            {
+                "sigmoid": {},
+                "label_smoothing 0.2": {"label_smoothing": 0.2},
+                "hinge": {"variant": "hinge"},
+            },
+        ),
     ),
     "simpo_loss": Cut(
         *("average log-probability of the chosen answer, rejected -1", -4, -0.05),

@@ -14,6 +14,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 POINTS = 401
+FLAT = 0.01
 COLOURS = ("#1f5f9e", "#c8641b", "#3a8f57", "#8a5aa8")
 # The browser has fonts; the same picture in every build.
 STYLE: Mapping[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "jaxloss"}
@@ -30,11 +31,9 @@ def along(cut) -> tuple[np.ndarray, dict[str, tuple[np.ndarray, np.ndarray]]]:
             for legend, curve in cut.curves.items()
         }
 
-    found = {
-        legend: (np.asarray(value), np.asarray(gradient))
-        for legend, (value, gradient) in run(points).items()
-    }
-    return np.asarray(points), found
+    # JAX sorts the keys; a legend has an order of its own.
+    found = jax.tree.map(np.asarray, run(points))
+    return np.asarray(points), {legend: found[legend] for legend in cut.curves}
 
 
 def draw(cut) -> bytes:
@@ -46,6 +45,9 @@ def draw(cut) -> bytes:
             for colour, legend in zip(COLOURS, cut.curves, strict=False):
                 axis.plot(points, found[legend][which], color=colour, lw=1.8)
             axis.axhline(0, color="#999999", lw=0.8, zorder=0)
+            low, high = axis.get_ylim()
+            if high - low < FLAT:  # rounding is not to be looked at
+                axis.set_ylim(low - 1, high + 1)
             axis.set_title(title, fontsize=10, loc="left")
             axis.grid(color="#ececec")
             axis.spines[["top", "right"]].set_visible(False)
