@@ -12,8 +12,8 @@ import jaxloss
 
 SITE = pathlib.Path(__file__).parent.parent / "docs" / "site"
 sys.path.insert(0, str(SITE))
-cuts, families, pictures = map(
-    importlib.import_module, ("cuts", "families", "pictures")
+drawn, families, pictures = map(
+    importlib.import_module, ("drawn", "families", "pictures")
 )
 
 ALWAYS = ("huber_loss", "sigmoid_binary_cross_entropy", "triplet_loss")
@@ -33,12 +33,12 @@ def as_the_site_is_built():
     "name",
     [
         pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.thorough])
-        for name in cuts.CUTS
+        for name in drawn.CUTS
     ],
 )
 def test_a_cut_is_drawn_to_its_ends(name):
-    points, found = pictures.along(cuts.CUTS[name])
-    assert list(found) == list(cuts.CUTS[name].curves)
+    points, found = pictures.along(drawn.CUTS[name])
+    assert list(found) == list(drawn.CUTS[name].curves)
     assert len(found) <= len(pictures.COLOURS)
     for loss, gradient in found.values():
         assert loss.shape == gradient.shape == points.shape
@@ -47,17 +47,17 @@ def test_a_cut_is_drawn_to_its_ends(name):
 
 
 def test_the_gradient_of_a_picture_is_the_slope_of_its_loss():
-    points, found = pictures.along(cuts.CUTS["huber_loss"])
+    points, found = pictures.along(drawn.CUTS["huber_loss"])
     for loss, gradient in found.values():
         slope = np.gradient(loss, points)
         np.testing.assert_allclose(gradient[1:-1], slope[1:-1], atol=0.02)
 
 
 def test_a_picture_is_the_same_in_every_build():
-    cut = cuts.CUTS["huber_loss"]
-    drawn = pictures.draw(cut)
-    assert drawn == pictures.draw(cut)
-    text = drawn.decode()
+    cut = drawn.CUTS["huber_loss"]
+    picture = pictures.draw(cut)
+    assert picture == pictures.draw(cut)
+    text = picture.decode()
     assert text.startswith("<?xml") and "prediction - target" in text
     assert all(legend in text for legend in cut.curves)
 
@@ -73,7 +73,7 @@ WITHOUT = {"make_fenchel_young_loss"}  # makes losses, and is none
 
 
 def test_what_can_be_drawn_is_drawn():
-    assert all(callable(getattr(jaxloss, name)) for name in cuts.CUTS)
+    assert all(callable(getattr(jaxloss, name)) for name in drawn.CUTS)
     headings = families.families()
     for heading in DRAWN:
-        assert set(headings[heading]) - set(cuts.CUTS) <= WITHOUT, heading
+        assert set(headings[heading]) - set(drawn.CUTS) <= WITHOUT, heading

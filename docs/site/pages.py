@@ -8,7 +8,7 @@ import sys
 import mkdocs_gen_files
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-cuts = importlib.import_module("cuts")
+drawn = importlib.import_module("drawn")
 families = importlib.import_module("families")
 pictures = importlib.import_module("pictures")
 jaxloss = importlib.import_module("jaxloss")
@@ -40,10 +40,10 @@ for heading, names in families.families().items():
         print(f"# {heading}\n", file=file)
         for name in names:
             print(f"::: jaxloss.{name}\n", file=file)
-            if name in cuts.CUTS:
+            if name in drawn.CUTS:
                 alt = f"{name}: the loss and its gradient"
                 print(f"![{alt}](pictures/{name}.svg)\n", file=file)
-for name, cut in cuts.CUTS.items():
+for name, cut in drawn.CUTS.items():
     with mkdocs_gen_files.open(f"losses/pictures/{name}.svg", "wb") as file:
         file.write(pictures.draw(cut))
 for path, lines in (("losses/index.md", overview), ("losses/NAV.md", nav)):
