@@ -187,7 +187,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description=(__doc__ or "").split("\n")[0],
     )
     add = parser.add_argument
-    add("--only", metavar="REGEX", help="rows whose name matches")
+    add("--only", default="", metavar="REGEX", help="rows whose name matches")
     add(
         "--rows",
         choices=("first", "all"),
@@ -201,6 +201,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="keep what else the file of --json holds",
     )
+    add("--results", type=Path, metavar="JSON", help="show these, measure nothing")
     add("--markdown", type=Path, metavar="PATH", help="write the table there")
     add("--plot", type=Path, metavar="PNG", help="draw the heat map there")
     options = parser.parse_args(argv)
@@ -209,18 +210,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """0 when all of ours was measured and is within the contract, else 1."""
-    options = arguments(argv)
-    console = Console()
-    cases = CASES if options.rows == "all" else first_rows()
-    pattern = re.compile(options.only or "")
-    todo = [case for case in cases if pattern.search(case.id)]
-    if not todo:
-        console.print("[bold red]no row matches[/]")
-        return 2
-    rows = run(todo, options.processes, console)
-    given = sys.argv[1:] if argv is None else argv
+def header_of(given: Sequence[str]) -> dict[str, Any]:
+    """Where, when, with what, by which command, and what the results are judged by."""
     command = shlex.join(["python", "-m", "benchmarks.accuracy", *given])
     header = environment("jaxloss", command, datetime.datetime.now(datetime.UTC))
     header["contract"] = {
@@ -230,6 +221,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         "digits of the formulas": oracle.DIGITS,
         "scales": SCALES,
     }
+    return header
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 when all of ours was measured and is within the contract, else 1."""
+    options = arguments(argv)
+    console = Console()
+    if options.results:
+        rows, header = accuracy_results.read(options.results)
+    else:
+        cases = CASES if options.rows == "all" else first_rows()
+        todo = [case for case in cases if re.search(options.only, case.id)]
+        if not todo:
+            console.print("[bold red]no row matches[/]")
+            return 2
+        rows = run(todo, options.processes, console)
+        header = header_of(sys.argv[1:] if argv is None else argv)
     show(console, rows)
     ours = [row for row in rows if row.library == OURS]
     if options.update:

@@ -37,6 +37,7 @@ from benchmarks.memory_results import (
     Line,
     cells,
     panels,
+    read,
     write,
 )
 from benchmarks.results import environment
@@ -99,16 +100,16 @@ def draw(lines: Sequence[Line], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     shown = panels(lines)
+    rows = -(-len(shown) // 2)
     figure, axes = plt.subplots(
-        1,
-        max(len(shown), 1),
-        figsize=(4.2 * max(len(shown), 1), 3.8),
+        *(rows, min(len(shown), 2)),
+        figsize=(4.6 * min(len(shown), 2), 3.4 * rows),
         squeeze=False,
         layout="constrained",
     )
     looks = (("#1f5f9e", "o"), ("#7fb2e5", "v"), ("#c8641b", "s"), ("#8a8a8a", "x"))
     styles = dict(zip(CONTENDERS, looks, strict=True))
-    for cell, ((target, name), of) in zip(axes[0], shown.items(), strict=True):
+    for cell, ((target, name), of) in zip(axes.flat, shown.items(), strict=False):
         for contender, sizes in of.items():
             colour, marker = styles[contender]
             tokens = sorted(sizes)
@@ -123,7 +124,8 @@ def draw(lines: Sequence[Line], path: Path) -> None:
         cell.set_xlabel("tokens")
         cell.set_title(f"{target}\n{HEADS[name].label}", fontsize=9)
         cell.spines[["top", "right"]].set_visible(False)
-    axes[0][0].set_ylabel("temporaries, GiB")
+    for left in axes[:, 0]:
+        left.set_ylabel("temporaries, GiB")
     axes[0][0].legend(frameon=False, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
@@ -137,9 +139,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--target", nargs="+", default=[HERE], help="cpu, or an accelerator's compiler")
     add("--only", default="", metavar="REGEX", help="target/head/tokens/program")
+    add("--results", type=Path, metavar="JSON", help="show these, compile nothing")
     add("--json", type=Path, metavar="PATH")
     add("--plot", type=Path, metavar="PNG")
     options = parser.parse_args(argv)
+    if options.results:
+        lines, _ = read(options.results)
+        Console().print(table(lines))
+        if options.plot:
+            draw(lines, options.plot)
+        return 0
     todo = [
         (target, name, tokens, contender)
         for target in options.target

@@ -58,6 +58,10 @@ def mib(size: int) -> str:
     return f"{size / MIB:,.0f}"
 
 
+SHOWN = (1024, 8192, 32768)
+"""Numbers of tokens in the README."""
+
+
 def cells(lines: Sequence[Line]) -> list[list[str]]:
     """Headings, then a line a number of tokens."""
     contenders = list(dict.fromkeys(line.contender for line in lines))
@@ -92,9 +96,10 @@ def read(path: Path) -> tuple[list[Line], dict[str, Any]]:
     return [Line(**line) for line in body["results"]], body["environment"]
 
 
-def render(path: Path) -> str:
-    """The section of the README. Depends on the file alone."""
+def render(path: Path, tokens: Sequence[int] | None = None) -> str:
+    """Picture and table of a file, for these numbers of tokens or for all."""
     lines, header = read(path)
+    lines = [line for line in lines if tokens is None or line.tokens in tokens]
     picture = f"benchmarks/results/{path.with_suffix('.png').name}"
     return "\n".join(
         [

@@ -70,7 +70,11 @@ SPEED = Section(
     "benchmarks", "cpu-*.json", lambda path: speed_report.render(*results.read(path))
 )
 ACCURACY = Section("accuracy", "accuracy-cpu-*.json", accuracy)
-MEMORY = Section("memory", "memory-*.json", memory_results.render)
+MEMORY = Section(
+    "memory",
+    "memory-*.json",
+    lambda path: memory_results.render(path, memory_results.SHOWN),
+)
 SECTIONS = (ACCURACY, MEMORY, SPEED)
 
 

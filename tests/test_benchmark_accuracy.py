@@ -34,7 +34,9 @@ def test_a_whole_run(tmp_path, capsys):
     assert twin.found["float32 tiny gradient"].wrong
     assert twin.found["float32 tiny gradient"].worst > 0.01
     assert "| `huber_loss` |" in page.read_text()
-    for name in ("run.png", "run-optax.png"):
+    again = tmp_path / "again.png"
+    assert accuracy.main(["--results", str(path), "--plot", str(again)]) == 0
+    for name in ("run.png", "run-optax.png", "again.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 

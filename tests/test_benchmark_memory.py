@@ -24,7 +24,12 @@ def test_a_whole_run(tmp_path, capsys):
     full, ours = of[memory_results.FULL], of[memory_results.OURS]
     assert full[4096] == pytest.approx(4 * full[1024], rel=0.01)
     assert ours[4096] < 1.1 * ours[1024]
+    picture.unlink()
+    assert memory.main(["--results", str(path), "--plot", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
     text = memory_results.render(path)
+    assert "| 4,096 |" in text
+    assert "| 4,096 |" not in memory_results.render(path, memory_results.SHOWN)
     assert "![Temporary memory against tokens](benchmarks/results/memory-1.png)" in text
     shown = re.findall(
         r"^\| cpu \| .* \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|", text, re.M

@@ -12,10 +12,11 @@ import jaxloss
 
 SITE = pathlib.Path(__file__).parent.parent / "docs" / "site"
 sys.path.insert(0, str(SITE))
-drawn, families, pictures = map(
-    importlib.import_module, ("drawn", "families", "pictures")
+cuts, drawn, families, pictures = map(
+    importlib.import_module, ("cuts", "drawn", "families", "pictures")
 )
 
+# Building the site draws all of them.
 ALWAYS = ("huber_loss", "sigmoid_binary_cross_entropy", "triplet_loss")
 
 
@@ -32,7 +33,7 @@ def as_the_site_is_built():
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.thorough])
+        pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.exhaustive])
         for name in drawn.CUTS
     ],
 )
@@ -44,6 +45,12 @@ def test_a_cut_is_drawn_to_its_ends(name):
         assert loss.shape == gradient.shape == points.shape
         assert np.isfinite(loss).all() and np.isfinite(gradient).all()
         assert np.ptp(loss) > 0
+
+
+def test_a_cut_that_leaves_what_is_finite_is_refused():
+    curve = cuts.scalar("binary_cross_entropy", 1)
+    with pytest.raises(ValueError, match="the cut leaves what is finite"):
+        pictures.along(cuts.Cut("probability", 0, 1, {"": curve}))
 
 
 def test_the_gradient_of_a_picture_is_the_slope_of_its_loss():

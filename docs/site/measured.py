@@ -11,6 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 accuracy_report = importlib.import_module("benchmarks.accuracy_report")
 accuracy_results = importlib.import_module("benchmarks.accuracy_results")
 heads_report = importlib.import_module("benchmarks.heads_report")
+memory_results = importlib.import_module("benchmarks.memory_results")
 report = importlib.import_module("benchmarks.report")
 
 PICTURE = re.compile(r"\(benchmarks/results/([^)]+\.png)\)")
@@ -74,7 +75,7 @@ def speed() -> None:
         "`python -m benchmarks heads`.",
         *heads,
         "## Memory against tokens",
-        section(report.MEMORY),
+        memory_results.render(report.MEMORY.newest()),
     )
 
 

@@ -33,6 +33,9 @@ def along(cut) -> tuple[np.ndarray, dict[str, tuple[np.ndarray, np.ndarray]]]:
 
     # JAX sorts the keys; a legend has an order of its own.
     found = jax.tree.map(np.asarray, run(points))
+    for legend, both in found.items():
+        if not all(np.isfinite(numbers).all() for numbers in both):
+            raise ValueError(f"{cut.what}, {legend!r}: the cut leaves what is finite")
     return np.asarray(points), {legend: found[legend] for legend in cut.curves}
 
 
