@@ -35,7 +35,10 @@ def contract(header: dict[str, Any]) -> str:
 def render(rows: Sequence[Row], header: dict[str, Any]) -> str:
     """The section of the README. Depends on its arguments alone."""
     counts = table(summary(rows), 2)
-    return "\n".join([conditions(header), "", *counts, "", contract(header)])
+    where = conditions(header)
+    for update in header.get("updates", []):
+        where += f" Some rows again on {update['date'][:10]}: `{update['command']}`."
+    return "\n".join([where, "", *counts, "", contract(header)])
 
 
 def cell(row: Row, dtype: str, quantity: str) -> str:

@@ -60,7 +60,7 @@ class Row:
     found: dict[str, Errors] = field(default_factory=dict)
     """By `"dtype scale quantity"`."""
     notes: dict[str, str] = field(default_factory=dict)
-    """By dtype: what the library says where it gives no result."""
+    """Why there is no result, by `"dtype"`, or as above where the formula has none."""
     twin: str = "measured"
     """"measured", or why there is none: "no twin", "refuses"."""
 
@@ -83,7 +83,9 @@ class Row:
         wrong = [
             f"{key}: outside" for key, errors in self.found.items() if errors.wrong
         ]
-        return "; ".join([*(f"{d}: {note}" for d, note in self.notes.items()), *wrong])
+        return "; ".join(
+            [*(f"{key}: {note}" for key, note in self.notes.items()), *wrong]
+        )
 
 
 def worst(found: Sequence[Errors], what: str = "worst") -> float:

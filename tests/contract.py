@@ -6,6 +6,7 @@ together, and one rounding to the dtype in which it is returned. The tests hold 
 row to it, and `benchmarks.accuracy` reports by how much.
 """
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 
@@ -48,7 +49,8 @@ class Judged:
     def _visible(self) -> np.ndarray:
         """The error, unless both numbers are so small that hardware flushes them."""
         both = np.maximum(np.abs(self._wide), np.abs(self.exact))
-        return np.where(both < self.negligible, 0.0, self.error)
+        unseen = (both < self.negligible) | np.isinf(self.allowed)
+        return np.where(unseen, 0.0, self.error)
 
     @property
     def _wide(self) -> np.ndarray:
@@ -145,9 +147,22 @@ class Contract:
         return self._judged("gradient", actual, self._gradient, GRADIENT, floor)
 
     def hessian(self, actual: np.ndarray) -> Judged:
-        """The diagonal of the Hessian of the sum of the losses."""
+        """The diagonal of the Hessian of the sum of the losses.
+
+        Where the oracle has none nothing is demanded.
+        """
         floor = self._floor + self._half_floor
-        return self._judged("Hessian", actual, self._hessian, HESSIAN, floor)
+        missing = np.isnan(self._hessian.exact)
+        judged = self._judged("Hessian", actual, self._hessian, HESSIAN, floor)
+        if not missing.any():
+            return judged
+        return dataclasses.replace(
+            judged,
+            exact=np.where(missing, 0, judged.exact),
+            size=np.where(missing, 0, judged.size),
+            error=np.where(missing, 0, judged.error),
+            allowed=np.where(missing, np.inf, judged.allowed),
+        )
 
     def tangent(self, actual: np.ndarray, direction: np.ndarray) -> Judged:
         """The tangents along a direction of ones and minus ones.

@@ -146,8 +146,9 @@ def test_the_committed_atlas_has_every_loss():
     for case in accuracy.first_rows():
         row = measured[case.id]
         quantities = QUANTITIES if case.hessian else QUANTITIES[:-1]
-        assert not row.notes, row.notes
-        assert set(row.found) == {
+        # Where the formula itself divides by zero nothing is measured.
+        assert set(row.notes.values()) <= {"the formula divides by zero there"}
+        assert set(row.found) | set(row.notes) == {
             f"{dtype} {scale} {quantity}"
             for dtype in accuracy_results.DTYPES
             for scale in case.scales

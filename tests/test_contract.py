@@ -120,6 +120,37 @@ def test_units_in_the_last_place():
     np.testing.assert_allclose(found.relative, found.error / np.abs(EXACT["value"]))
 
 
+def test_at_a_kink_there_is_no_second_derivative():
+    row = Case(
+        name="absolute_error",
+        inputs=ROW.inputs,
+        formula=lambda x: abs(x - 1) + x**3,
+        gradient=None,
+        event=(0,),
+    )
+    # X[0] is on the kink; the others are held to theirs.
+    actual = np.array([123.0, -12.0, 3.0, 24.0], np.float32)
+    found = judge("hessian", actual, row=row)
+    assert not found.wrong.any() and found.relative[0] == 0
+    actual[1] += 0.01
+    assert judge("hessian", actual, row=row).wrong.tolist() == [False, True] + 2 * [
+        False
+    ]
+
+
+def test_a_large_second_derivative_is_one():
+    row = Case(
+        name="squared_error",
+        inputs=ROW.inputs,
+        formula=lambda x: mp.mpf(10) ** 25 * x**2,
+        gradient=None,
+        event=(0,),
+    )
+    exact = np.full(4, 2e25)
+    assert not judge("hessian", exact, row=row).wrong.any()
+    assert judge("hessian", exact * 1.01, row=row).wrong.all()
+
+
 def test_a_row_of_its_own_tolerance():
     row = Case(
         name="squared_error",
