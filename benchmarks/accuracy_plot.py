@@ -83,6 +83,9 @@ def draw_side_by_side(
         shown,
         ax=axes,
         location="bottom",
+        # The same on paper, whatever the height.
+        fraction=0.3 / height,
+        pad=0.2 / height,
         aspect=50,
         shrink=0.6,
         label="worst relative error (cross: outside the contract); "
