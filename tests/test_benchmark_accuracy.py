@@ -116,6 +116,12 @@ def test_a_loss_counts_when_it_is_right_at_all_scales():
     ]
 
 
+def test_what_is_outside_is_named():
+    assert "none of jaxloss" in accuracy_report.outside(rows(theirs=(1, 1)), "float32")
+    text = accuracy_report.outside(rows(ours=(0, 2)), "float32")
+    assert text == "Outside in float32: `b` (value wide)."
+
+
 def test_what_a_twin_refuses_it_does_not_hold():
     found = rows()
     found[1] = Row("a", "a", TWIN, twin="refuses", notes={"float32": "no"})
