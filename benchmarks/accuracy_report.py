@@ -100,9 +100,9 @@ def page(rows: Sequence[Row], header: dict[str, Any]) -> str:
             f"Worst errors in {dtype} over all scales, relative to the exact number, "
             "and in brackets in units in the last place. What is outside the contract "
             "is bold. A large error within it belongs to a number that the last place "
-            "of the inputs decides. In half precision inputs may fall on a kink: where the "
-            "first derivative jumps there is no second and none is demanded, but where "
-            "the second jumps, one of its sides counts as outside.",
+            "of the inputs decides. In half precision inputs may fall on a kink: where "
+            "the first derivative jumps there is no second and none is demanded, but "
+            "where the second jumps, one of its sides counts as outside.",
             "",
             *table(lines, 1),
         ]
