@@ -44,13 +44,13 @@ def accuracy() -> None:
         "Every loss against its formula in high precision, on the inputs as the dtype "
         "rounds them, and optax's loss beside it, called with the same arguments. "
         "`python -m benchmarks accuracy` measures all of it again.",
-        accuracy_report.page(*accuracy_results.read(newest)),
         "## Those that optax has",
         "In yellow what is exact to rounding, in blue what is not; a red cross is "
         "outside the contract. Half precision ends with one rounding of a derivative "
         "to its dtype, 2e-3 of it in bfloat16.",
         f"![Worst errors of jaxloss and optax]({stem}-optax.png)",
         "## All",
+        accuracy_report.page(*accuracy_results.read(newest)),
         f"![Worst errors of every loss]({stem}.png)",
     )
 
