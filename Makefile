@@ -108,9 +108,9 @@ types: $(DEV_STAMP) ## pyright on jaxloss, benchmarks and examples
 	@echo '==> types: pyright'
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(RUN_STAMP) ## Measure every loss against its optax twin
-	@echo '==> bench: python -m benchmarks.run $(ARGS)'
-	@$(BIN)/python -m benchmarks.run $(ARGS)
+bench: $(RUN_STAMP) ## Time the losses against optax's; ARGS=--help lists other programs
+	@echo '==> bench: python -m benchmarks $(ARGS)'
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 docs: ## Build the documentation, in an environment of its own (build/site)
 	@$(DOCS_LOCK) $(MAKE) --no-print-directory _install-docs

@@ -1,5 +1,7 @@
-"""Speed and memory of every loss against its twin in `optax.losses`.
+"""Accuracy, speed and memory of the losses, beside `optax.losses` and others.
 
-`registry` says what is measured, `inputs` on which arrays, `measure` and `run` how,
-and `report` turns committed results into the table of the README.
+`python -m benchmarks --help` lists the programs. Of the speed of the losses, `registry`
+says what is measured, `inputs` on which arrays, `measure` and `run` how. `*_results`
+hold what is found and its JSON, `*_report` turn it into Markdown, and `report` puts it
+into the README.
 """

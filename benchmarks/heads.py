@@ -1,6 +1,7 @@
 """The fused head against full logits, and against other fused heads.
 
-    python -m benchmarks.heads [--shape NAME ...] [--rounds N] [--json PATH]
+    python -m benchmarks.heads [--shape NAME ...] [--only REGEX] [--rounds N]
+        [--json PATH] [--plot PNG]
     python -m benchmarks.heads --kept 0.25 [--shape NAME ...]
 
 Value and both gradients of the mean cross entropy of a linear head. Every program is
@@ -17,6 +18,7 @@ import functools
 import importlib
 import importlib.util
 import json
+import re
 import shlex
 import statistics
 import sys
@@ -340,6 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.heads", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--shape", choices=tuple(SHAPES), nargs="+")
+    parser.add_argument("--only", default="", metavar="REGEX", help="shapes that match")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     parser.add_argument("--kept", type=float, metavar="SHARE", help="in (0, 1)")
     parser.add_argument("--json", type=Path, metavar="PATH")
@@ -353,6 +356,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, shape in SHAPES.items()
         if shape.accelerator == on_device and name != "small"
     ]
+    chosen = [name for name in chosen if re.search(options.only, name)]
     console = Console()
     lines: list[Line] = []
     with Progress(console=console) as progress:
@@ -365,9 +369,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             lines += run(name, rounds=options.rounds, advance=advance)
     console.print(table(lines, "optax's" if options.kept is None else "the mask's"))
     if options.json:
-        command = shlex.join(
-            ["python", "-m", "benchmarks.heads", *(argv or sys.argv[1:])]
-        )
+        given = sys.argv[1:] if argv is None else argv
+        command = shlex.join(["python", "-m", "benchmarks.heads", *given])
         now = datetime.datetime.now(datetime.UTC)
         body = {
             "environment": environment("jaxloss", command, now),

@@ -1,6 +1,6 @@
 """The kernels against XLA and against other libraries, beside what the device can do.
 
-    python -m benchmarks.kernels [--json PATH] [--plot PNG] [--rounds N] [--only WORD]
+    python -m benchmarks.kernels [--json PATH] [--plot PNG] [--rounds N] [--only REGEX]
 
 On whatever accelerator there is: the plain cross entropy of logits, its value and its
 value and gradient, in GB/s of what it must move, beside a copy of the logits measured
@@ -18,6 +18,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import json
+import re
 import shlex
 import statistics
 import sys
@@ -478,7 +479,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.kernels", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--only", default="", metavar="WORD")
+    parser.add_argument("--only", default="", metavar="REGEX")
     parser.add_argument("--rounds", type=int, default=20, metavar="N")
     parser.add_argument(
         "--budget", type=float, default=20.0, metavar="S", help="seconds a comparison"
@@ -490,7 +491,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     problems = TINY if jax.default_backend() == "cpu" else PROBLEMS
     if problems is TINY:
         console.print("No accelerator here: tiny problems, interpreted kernels.")
-    chosen = {name: p for name, p in problems.items() if options.only in name}
+    chosen = {name: p for name, p in problems.items() if re.search(options.only, name)}
     lines: list[Line] = []
     with Progress(console=console) as progress:
         task = progress.add_task("problems", total=len(chosen))

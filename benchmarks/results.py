@@ -149,6 +149,17 @@ def environment(module: str, command: str, now: datetime.datetime) -> dict[str, 
     }
 
 
+def conditions(header: dict[str, Any]) -> str:
+    """Where, when, with what, and by which command, as one line."""
+    versions = ", ".join(f"{k} {v}" for k, v in header["versions"].items())
+    device = header["cpu"] if header["platform"] == "cpu" else header["device"]
+    return (
+        f"{header['platform'].upper()}: {device}, {header['cores']} cores; "
+        f"{versions}, Python {header['python']}; {header['date'][:10]}. "
+        f"Made by `{header['command']}`."
+    )
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 

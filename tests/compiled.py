@@ -77,6 +77,38 @@ def value_and_gradient(loss, case: Case, arrays):
     return value, gradient
 
 
+def derivatives(loss, case: Case, arrays, direction):
+    """Losses, the gradient of their sum, and their tangents along a direction."""
+    x = arrays[case.argument]
+    value, tangent = jax.jvp(along(loss, case, arrays), (x,), (direction,))
+    _, gradient = value_and_gradient(loss, case, arrays)
+    return value, gradient, tangent
+
+
+def hessian_diagonal(loss, case: Case, arrays):
+    """The diagonal of the Hessian of every example, forward over reverse."""
+    x, of = arrays[case.argument], along(loss, case, arrays)
+
+    def gradient(x):
+        return jax.grad(lambda x: jnp.sum(of(x)))(x)
+
+    def entry(direction):
+        row = jnp.broadcast_to(direction.reshape(x.shape[1:]), x.shape)
+        column = jax.jvp(gradient, (x,), (row,))[1]
+        # Not a product: an entry beyond the largest number must not reach the others.
+        chosen = jnp.where(row != 0, column, 0)
+        return jnp.sum(chosen.reshape(len(x), -1), axis=1)
+
+    columns = jax.lax.map(entry, jnp.eye(x[0].size, dtype=x.dtype))
+    return columns.T.reshape(x.shape)
+
+
+def signs(x: np.ndarray) -> np.ndarray:
+    """A direction of ones and minus ones, the same in every run."""
+    rng = np.random.default_rng(0)
+    return rng.choice([-1.0, 1.0], size=x.shape).astype(x.dtype)
+
+
 class Plain(NamedTuple):
     """Of the loss with the options of its case, and no others."""
 
@@ -122,16 +154,14 @@ class Compiled:
 
         def run(arrays, direction) -> Plain:
             self.traces[signature(arrays)] += 1
-            loss, x = loss_of(case), arrays[case.argument]
-            value, tangent = jax.jvp(along(loss, case, arrays), (x,), (direction,))
-            _, gradient = value_and_gradient(loss, case, arrays)
+            found = derivatives(loss_of(case), case, arrays, direction)
             if not self.reduces:
-                return Plain(value, gradient, tangent)
+                return Plain(*found)
             total, mean = (
                 with_options(case, reduction=reduction)(*arrays)
                 for reduction in ("sum", "mean")
             )
-            return Plain(value, gradient, tangent, total, mean)
+            return Plain(*found, total, mean)
 
         return jax.jit(run)
 
@@ -188,19 +218,7 @@ class Compiled:
         case = self.case
 
         def run(arrays):
-            x = arrays[case.argument]
-
-            def gradient(x):
-                of = along(loss_of(case), case, arrays)
-                return jax.grad(lambda x: jnp.sum(of(x)))(x)
-
-            def entry(direction):
-                row = jnp.broadcast_to(direction.reshape(x.shape[1:]), x.shape)
-                column = jax.jvp(gradient, (x,), (row,))[1]
-                return jnp.sum((column * row).reshape(len(x), -1), axis=1)
-
-            columns = jax.lax.map(entry, jnp.eye(x[0].size, dtype=x.dtype))
-            return columns.T.reshape(x.shape)
+            return hessian_diagonal(loss_of(case), case, arrays)
 
         return jax.jit(run)
 

@@ -7,7 +7,16 @@ from pathlib import Path
 import optax
 import pytest
 
-from benchmarks import inputs, measure, registry, report, results, run
+from benchmarks import (
+    __main__ as command,
+    inputs,
+    measure,
+    registry,
+    report,
+    results,
+    run,
+    speed_report,
+)
 
 
 def first_cases(entry: registry.Entry) -> list[registry.Case]:
@@ -106,6 +115,37 @@ def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert set(environment["versions"]) == {"jax", "jaxlib", "optax", "jaxloss"}
 
 
+def test_one_command_for_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for name, (module, _) in command.PROGRAMS.items():
+        assert f"  {name} " in shown
+        with pytest.raises(SystemExit) as stopped:
+            command.main([name, "--help"])
+        assert stopped.value.code == 0
+        usage = capsys.readouterr().out
+        wanted = ["--only", "--json", "--plot"]
+        if name in ("compare", "report"):
+            wanted = ["--only"] if name == "compare" else ["--write"]
+        assert all(option in usage for option in wanted), (name, module)
+    assert command.main(["no-such-program"]) == 2
+    assert "no program 'no-such-program'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", [[], ["losses"]], ids=["options alone", "losses"])
+def test_options_alone_are_those_of_the_losses(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run.json"
+    options = ["--small", "--repeats", "1", "--only", "^hinge_loss/criteo/float32/f"]
+    assert command.main([*given, *options, "--json", str(path)]) == 0
+    assert [r.loss for r in results.read(path)[0]] == ["hinge_loss"]
+    written = results.read(path)[1]["command"]
+    assert written.startswith("python -m benchmarks --small")
+
+
 def test_nothing_matches(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["--only", "no such case"]) == 2
     assert "no case matches" in capsys.readouterr().out
@@ -152,12 +192,12 @@ def test_summary_counts_what_is_slow_or_large() -> None:
 def test_report_renders_the_same_text_every_time() -> None:
     other = ROW.but(shape="imagenet", dims=(4096, 1000), ratio=8.0)
     alone = ROW.but(dtype="bfloat16", theirs=None, ratio=None)
-    text = report.render([ROW, other, alone], HEADER)
+    text = speed_report.render([ROW, other, alone], HEADER)
     line = "| `hinge_loss` | digits, imagenet | 4.00 (2.00) | only ours |  |  |"
     assert f"{line} 100 B / 4 MB |" in text
     assert "optax takes 4.00 times as long as jaxloss" in text
     assert "A processor, 2 cores; jax 1, jaxloss 2, Python 3.11.0; 2026-01-02" in text
-    assert report.render([ROW, other, alone], HEADER) == text
+    assert speed_report.render([ROW, other, alone], HEADER) == text
 
 
 def test_report_writes_between_the_markers_and_checks(tmp_path: Path) -> None:
@@ -171,18 +211,20 @@ def test_report_writes_between_the_markers_and_checks(tmp_path: Path) -> None:
 
     readme.write_text("no markers")
     assert report_main("--write") == 2
-    readme.write_text(f"top\n{report.BEGIN}\nold\n{report.END}\nbottom\n")
+    readme.write_text(f"top\n{report.SPEED.begin}\nold\n{report.SPEED.end}\nbottom\n")
     assert report_main("--check") == 1
     assert "run with --write" in said[0]
     assert report_main("--write") == 0
     assert report_main("--check") == 0
     text = readme.read_text()
-    assert text.startswith("top\n") and text.endswith(f"{report.END}\nbottom\n")
+    assert text.startswith("top\n") and text.endswith(f"{report.SPEED.end}\nbottom\n")
     assert "old" not in text and "`hinge_loss`" in text
-    assert report.newest(tmp_path) == data
+    assert report.SPEED.newest(tmp_path) == data
 
 
-def test_the_readme_shows_the_committed_results() -> None:
-    if not list(report.COMMITTED.glob("cpu-*.json")):
-        pytest.skip("no results are committed yet")
-    assert report.main(["--check"]) == 0
+@pytest.mark.parametrize("section", report.SECTIONS, ids=lambda s: s.name)
+def test_the_readme_shows_the_committed_results(section: report.Section) -> None:
+    newest = section.newest()
+    if newest is None:
+        pytest.skip(f"no results of the section {section.name!r} are committed yet")
+    assert report.main([str(newest), "--check"]) == 0

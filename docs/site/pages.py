@@ -1,4 +1,4 @@
-"""One page for each family of losses, made when the site is built."""
+"""One page for each family of losses, with pictures, made when the site is built."""
 
 import importlib
 import inspect
@@ -8,7 +8,9 @@ import sys
 import mkdocs_gen_files
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+drawn = importlib.import_module("drawn")
 families = importlib.import_module("families")
+pictures = importlib.import_module("pictures")
 jaxloss = importlib.import_module("jaxloss")
 
 
@@ -37,11 +39,13 @@ for heading, names in families.families().items():
     with mkdocs_gen_files.open(f"losses/{page}", "w") as file:
         print(f"# {heading}\n", file=file)
         for name in names:
-            picture = pathlib.Path("docs/pictures") / f"{name}.svg"
             print(f"::: jaxloss.{name}\n", file=file)
-            if picture.exists():
+            if name in drawn.CUTS:
                 alt = f"{name}: the loss and its gradient"
-                print(f"![{alt}](../pictures/{name}.svg)\n", file=file)
+                print(f"![{alt}](pictures/{name}.svg)\n", file=file)
+for name, cut in drawn.CUTS.items():
+    with mkdocs_gen_files.open(f"losses/pictures/{name}.svg", "wb") as file:
+        file.write(pictures.draw(cut))
 for path, lines in (("losses/index.md", overview), ("losses/NAV.md", nav)):
     with mkdocs_gen_files.open(path, "w") as file:
         print("\n".join(lines), file=file)

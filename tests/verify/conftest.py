@@ -1,25 +1,16 @@
-"""What the compilers for TPU need to be told where there is none, and the table."""
+"""Skips loudly where there are no compilers; the table of memory at the end."""
 
 import importlib.util
-import os
 import pathlib
 
 import pytest
 
+from tests.verify import environment
+
 COMPILERS = ("libtpu", "jax_plugins.xla_cuda13")
 
-ENVIRONMENT = {
-    "JAX_PLATFORMS": "cpu",
-    # Ask no metadata server which machine this is, and share the library.
-    "TPU_SKIP_MDS_QUERY": "1",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-    "TPU_WORKER_ID": "0",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-}
 # Before JAX is imported.
-for name, value in ENVIRONMENT.items():
-    os.environ.setdefault(name, value)
+environment.tell()
 
 
 def found(module):
