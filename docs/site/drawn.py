@@ -150,7 +150,7 @@ CUTS: dict[str, Cut] = {
             f"label {k}": scalar(
                 *("cumulative_link_loss", k),
                 integer=True,
-                thresholds=jnp.asarray([-1.0, 1.0]),
+                thresholds=jnp.asarray([-1.0, 1.0], jnp.float32),
             )
             for k in range(3)
         },
