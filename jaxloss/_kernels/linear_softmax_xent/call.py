@@ -9,7 +9,7 @@ from jax.interpreters import batching
 
 from jaxloss._core.mesh import all_mesh_axes, varying
 from jaxloss._core.types import Array, Implementation
-from jaxloss._kernels.chips import vmem
+from jaxloss._kernels.chips import LANES, vmem
 from jaxloss._kernels.linear_softmax_xent import config
 from jaxloss._kernels.linear_softmax_xent.config import Part, Shape
 from jaxloss._kernels.lowering import Primitive, refusal, register
@@ -62,20 +62,26 @@ def _tpu(*arrays: Array, call: Call, interpret=False) -> list[Array]:
         raise refusal(call, config.TOO_LARGE)
     from jaxloss._kernels.linear_softmax_xent import mosaic_tpu
 
-    return mosaic_tpu.head(
+    # XLA stores `[units, classes]` transposed if less is filled up so: as the kernel
+    # is, then, nothing is copied, nor is its gradient.
+    turned = call.class_axis == 1 and shape.classes % LANES != 0
+    results = mosaic_tpu.head(
         call.part,
         hidden,
-        kernel,
+        kernel.T if turned else kernel,
         told,
         bias,
         *(others or [None]),
         on=call.on,
-        class_axis=call.class_axis,
+        class_axis=0 if turned else call.class_axis,
         tiles=tiles,
         of_kernel=call.of_kernel,
         of_bias=call.of_bias,
         interpret=interpret,
     )
+    if turned and call.part == "kernel" and call.of_kernel:
+        results[0] = results[0].T
+    return results
 
 
 _head = Primitive("jaxloss_linear_softmax_xent")

@@ -78,15 +78,16 @@ class Shape:
         return self.of_hidden if same else jnp.dtype("float32")
 
 
-def refusal(shape: Shape, *, interpreted: bool) -> str | None:
+def refusal(shape: Shape) -> str | None:
     """Why the kernels cannot run on a head of this kind, or None if they can."""
     if shape.classes > MOST_CLASSES:
         classes = shape.classes
         return f"takes at most {MOST_CLASSES:,} classes, and there are {classes:,}"
-    dtypes = ["bfloat16", "float32", *(["float16"] if interpreted else [])]
+    if not shape.tokens or not shape.hidden or not shape.classes:
+        return "takes no head of nothing"
     for dtype in (shape.of_hidden, shape.of_kernel):
-        if dtype.name not in dtypes:
-            return f"takes heads in {' or '.join(dtypes)}, and this has {dtype.name}"
+        if dtype.name not in ("bfloat16", "float32"):
+            return f"takes heads in bfloat16 or float32, and this has {dtype.name}"
     return None
 
 

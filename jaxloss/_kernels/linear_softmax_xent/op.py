@@ -69,7 +69,7 @@ def fit(
     """The tiles, or why the kernels cannot run."""
     if implementation == "mosaic_gpu":
         return "has no kernel of the whole head"
-    no = config.refusal(shape, interpreted=implementation == "interpret")
+    no = config.refusal(shape)
     if no is not None:
         return no
     if columns is not None and columns % chips.LANES and columns < shape.classes:
@@ -80,7 +80,9 @@ def fit(
     return Sizes(*found) if len(found) == len(PARTS) else config.TOO_LARGE
 
 
-budget = config.budget
+def budget() -> int:
+    """Bytes that a head may hold beside its inputs and outputs without being asked."""
+    return config.budget()
 
 
 def _tell(how: How, head: Head, weights: Array) -> Told:
