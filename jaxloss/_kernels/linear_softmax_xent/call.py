@@ -9,7 +9,7 @@ from jax.interpreters import batching
 
 from jaxloss._core.mesh import all_mesh_axes, varying
 from jaxloss._core.types import Array, Implementation
-from jaxloss._kernels.chips import LANES, vmem
+from jaxloss._kernels import chips
 from jaxloss._kernels.linear_softmax_xent import config
 from jaxloss._kernels.linear_softmax_xent.config import Part, Shape
 from jaxloss._kernels.lowering import Primitive, refusal, register
@@ -57,14 +57,14 @@ def _tpu(*arrays: Array, call: Call, interpret=False) -> list[Array]:
     hidden, kernel, told, *others = arrays
     bias = others.pop(0) if call.has_bias else None
     shape = Shape.of(hidden, kernel, call.class_axis)
-    tiles = config.tiles(call.part, shape, call.on, vmem(), call.columns)
+    tiles = config.tiles(call.part, shape, call.on, chips.vmem(), call.columns)
     if tiles is None:
         raise refusal(call, config.TOO_LARGE)
     from jaxloss._kernels.linear_softmax_xent import mosaic_tpu
 
     # XLA stores `[units, classes]` transposed if less is filled up so: as the kernel
     # is, then, nothing is copied, nor is its gradient.
-    turned = call.class_axis == 1 and shape.classes % LANES != 0
+    turned = call.class_axis == 1 and shape.classes % chips.LANES != 0
     results = mosaic_tpu.head(
         call.part,
         hidden,

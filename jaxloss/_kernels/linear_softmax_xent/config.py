@@ -112,7 +112,7 @@ class Tiles:
 # as many classes: a tile of the value takes that many operations a byte, one of a
 # gradient twice as many. A v5e has time for 240 (197 TFLOP/s, 819 GB/s), a v5p for 166,
 # a v6e for 560, a core of a 7x for 312: twice that of the hungriest.
-_MOST = 1024
+_MOST_ROWS = _MOST_COLUMNS = 1024
 # Below that, matrix units of 256 x 256 idle: the last resort of a large hidden size.
 _FEWEST_ROWS, _FEWEST_COLUMNS = 16, LANES
 # Float32 numbers between the matmuls at a time: those of 64 vector registers.
@@ -177,7 +177,10 @@ def tiles(
       vmem: bytes of the chip.
       columns: classes at a time, where the caller knows.
     """
-    most = {"rows": up(min(shape.tokens, _MOST), 16), "columns": columns or _MOST}
+    most = {
+        "rows": up(min(shape.tokens, _MOST_ROWS), 16),
+        "columns": columns or _MOST_COLUMNS,
+    }
     fewest = {
         "rows": min(_FEWEST_ROWS, most["rows"]),
         "columns": columns or _FEWEST_COLUMNS,

@@ -77,7 +77,10 @@ def fit(
     on = told.features(options)
     sizes = [config.tiles(p, shape, on, chips.vmem(), columns) for p in PARTS]
     found = [size for size in sizes if size is not None]
-    return Sizes(*found) if len(found) == len(PARTS) else config.TOO_LARGE
+    if len(found) == len(PARTS):
+        return Sizes(*found)
+    at_a_time = "" if columns is None else f" and {columns:,} classes at a time"
+    return config.TOO_LARGE + at_a_time
 
 
 def budget() -> int:
