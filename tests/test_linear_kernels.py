@@ -2,9 +2,10 @@
 
 They run in `interpret=True` (what is never written is NaN there, and so is what lies
 behind the end of an array) and in `pltpu.InterpretParams` (which knows of memory:
-races, reads out of bounds). Tiles are of 16 tokens and 128 classes, so that few of them
-are several tiles and a tail. Hidden states, kernel and bias are multiples of 1/32: the
-logits are exact in float32, and everything after them is held to a few roundings.
+races, reads out of bounds). Tiles are of 32 tokens, in two groups, and 128 classes, so
+that few of them are several tiles and a tail. Hidden states, kernel and bias are
+multiples of 1/32: the logits are exact in float32, and everything after them is held to
+a few roundings.
 """
 
 import functools
@@ -30,11 +31,11 @@ loss_of = jaxloss.linear_softmax_cross_entropy
 
 @pytest.fixture(autouse=True, scope="module")
 def small_tiles():
-    whole = config._MOST_ROWS, config._MOST_COLUMNS
-    config._MOST_ROWS, config._MOST_COLUMNS = 16, 128
+    whole = config._MOST_ROWS, config._MOST_COLUMNS, config._GROUP
+    config._MOST_ROWS, config._MOST_COLUMNS, config._GROUP = 32, 128, 16 * 128
     jax.clear_caches()
     yield
-    config._MOST_ROWS, config._MOST_COLUMNS = whole
+    config._MOST_ROWS, config._MOST_COLUMNS, config._GROUP = whole
     jax.clear_caches()
 
 
@@ -112,7 +113,7 @@ def is_right(found, head, weights):
 # ------------------------------------------------------------------ values
 
 # Tokens, hidden units, classes: one of each, fewer than a tile, whole tiles, tails.
-SHAPE = (20, 24, 300)
+SHAPE = (40, 24, 300)
 FURTHER = [
     (33, 130, 257),
     (1, 8, 1),
@@ -145,7 +146,7 @@ def test_shapes_in_bfloat16(shape):
 @pytest.mark.thorough
 @pytest.mark.parametrize("class_axis", [1, 0])
 def test_two_dtypes(class_axis):
-    head, weights = problem(20, 24, 300)
+    head, weights = problem(40, 24, 300)
     head = head._replace(hidden=head.hidden.astype(BF16))
     found = by_kernels(how(class_axis), head, weights)
     assert [gradient.dtype for gradient in found[2]] == [BF16, F32, F32]
@@ -161,14 +162,14 @@ def test_two_dtypes(class_axis):
 @pytest.mark.parametrize("options", [*options_of(2)])
 @pytest.mark.parametrize("class_axis", [1, 0])
 def test_options(options, class_axis):
-    head, weights = problem(20, 24, 300, options=options)
+    head, weights = problem(40, 24, 300, options=options)
     is_right(by_kernels(how(class_axis), head, weights), head, weights)
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("wanted", [(True, False, False), (False, False, True)])
 def test_one_gradient(wanted):
-    head, weights = problem(20, 24, 300)
+    head, weights = problem(40, 24, 300)
     _, _, (gradient,) = by_kernels(how(), head, weights, wanted)
     value, size = expected(head, weights)[1][wanted.index(True)]
     same(gradient, value, 5e-6, size)
@@ -178,7 +179,7 @@ def test_one_gradient(wanted):
 @pytest.mark.parametrize("options", ["none", "both", "z_loss", "logit_softcap"])
 def test_rows_that_kernels_get_wrong(options):
     """A first tile of classes that are not there, NaN, labels that do not exist."""
-    head, weights = problem(20, 24, 300, options=options)
+    head, weights = problem(40, 24, 300, options=options)
     hidden, bias, label = (np.array(x) for x in (head.hidden, head.bias, head.label))
     bias[:129] = -np.inf
     label[:] = np.maximum(label, 130)
@@ -193,7 +194,7 @@ def test_rows_that_kernels_get_wrong(options):
     same(of_hidden, *(truths[0][0], 5e-6, truths[0][1]))
     assert np.all(np.isnan(of_kernel))
     # Without those rows, that of the kernel is what it should be.
-    kept = np.setdiff1d(np.arange(20), [1, 3, 4])
+    kept = np.setdiff1d(np.arange(40), [1, 3, 4])
     head = head._replace(hidden=head.hidden[kept], label=head.label[kept])
     is_right(by_kernels(how(), head, weights[kept]), head, weights[kept])
 
@@ -227,7 +228,7 @@ def memory(capfd):
 
 
 def on_tpu(part, head, weights, class_axis, interpret):
-    """One kernel by itself, in tiles of 16 x 128."""
+    """One kernel by itself."""
     kernel = head.kernel if class_axis else head.kernel.T
     classes = head.kernel.shape[1]
     known = told.tell(head.label, None, head.options, classes, weights, None)
@@ -248,7 +249,7 @@ def on_tpu(part, head, weights, class_axis, interpret):
         head.options.class_weights if known.on.class_weights else None,
         on=known.on,
         class_axis=class_axis,
-        tiles=Tiles(16, 128, 16, 2**24),
+        tiles=Tiles(32, 128, 16, 2**24),
         of_bias=part == "kernel" and head.bias is not None,
         interpret=interpret,
     )
@@ -276,7 +277,7 @@ def is_right_on_tpu(part, head, weights, class_axis, interpret):
 @pytest.mark.parametrize("class_axis", [1, *thoroughly(0)])
 def test_no_race_and_nothing_out_of_bounds(memory, part, class_axis):
     # Two blocks of tokens, three of classes, both with a tail.
-    head, weights = problem(20, 8, 300)
+    head, weights = problem(40, 8, 300)
     is_right_on_tpu(part, head, weights, class_axis, memory)
 
 
@@ -284,13 +285,13 @@ def test_no_race_and_nothing_out_of_bounds(memory, part, class_axis):
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("options", ["all", "both"])
 def test_no_race_with_options(memory, part, options):
-    head, weights = problem(20, 8, 300, options=options)
+    head, weights = problem(40, 8, 300, options=options)
     is_right_on_tpu(part, head, weights, 1, memory)
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("shape", [(1, 3, 2), (32, 8, 256)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 3, 2), (64, 8, 256)], ids=str)
 def test_no_race_in_other_shapes(memory, part, shape):
     head, weights = problem(*shape, bias=False)
     is_right_on_tpu(part, head, weights, 1, memory)
@@ -300,7 +301,7 @@ def test_no_race_in_other_shapes(memory, part, shape):
 def test_index_maps_are_32_bits_wide(part):
     """Also where JAX has 64: the compiler for TPU knows no others."""
     assert jax.config.jax_enable_x64
-    head, weights = problem(20, 8, 300, options="both")
+    head, weights = problem(40, 8, 300, options="both")
     jaxpr = jax.make_jaxpr(lambda h, g: on_tpu(part, h, g, 1, True))(head, weights)
     calls = [e for e in jaxpr.jaxpr.eqns if "grid_mapping" in e.params]
     (mapping,) = (call.params["grid_mapping"] for call in calls)
@@ -312,7 +313,7 @@ def test_index_maps_are_32_bits_wide(part):
 
 # ------------------------------------------------------------------ transformations
 
-HEAD, _ = problem(20, 24, 300)
+HEAD, _ = problem(40, 24, 300)
 HIDDEN, KERNEL, BIAS, LABELS = HEAD[:4]
 ARRAYS = HIDDEN, KERNEL, BIAS
 # Gradients by the kernels, and by chunks of tokens.
@@ -393,7 +394,7 @@ def test_every_transformation(name, way):
 @pytest.mark.parametrize("way", ["tiles", "chunks"])
 def test_derivatives_with_respect_to_everything_else(way):
     of_classes = jnp.linspace(0.5, 2, 300, dtype=F32)
-    arrays = jnp.linspace(1, 2, 20, dtype=F32), of_classes, jnp.asarray(0.1, F32)
+    arrays = jnp.linspace(1, 2, 40, dtype=F32), of_classes, jnp.asarray(0.1, F32)
 
     def loss(weights, of_classes, smoothing, implementation):
         options = {"class_weights": of_classes, "label_smoothing": smoothing}
@@ -418,13 +419,13 @@ SAME_LOSS = {
         "base": 2,
     },
     "ignored labels": {"ignore_index": int(LABELS[3])},
-    "nothing kept": {"where": jnp.zeros(20, bool)},
+    "nothing kept": {"where": jnp.zeros(40, bool)},
     "masked tokens": {
         "where": LABELS % 3 != 0,
-        "weights": jnp.linspace(0, 2, 20, dtype=F32),
+        "weights": jnp.linspace(0, 2, 40, dtype=F32),
     },
-    "promised tokens": {"where": jnp.arange(20) < 9, "max_tokens": 10},
-    "options of each token": {"label_smoothing": jnp.linspace(0, 0.3, 20, dtype=F32)},
+    "promised tokens": {"where": jnp.arange(40) < 9, "max_tokens": 10},
+    "options of each token": {"label_smoothing": jnp.linspace(0, 0.3, 40, dtype=F32)},
     "class axis": {"class_axis": 0},
 }
 
@@ -435,8 +436,8 @@ def test_the_loss_is_the_same_by_name(name):
     options = dict(SAME_LOSS[name])
     kernel = KERNEL.T if options.get("class_axis") == 0 else KERNEL
     garbage = HIDDEN.at[0].set(jnp.nan) if "where" in options else HIDDEN
-    options["where"] = options.get("where", jnp.ones(20, bool)) & (
-        (jnp.arange(20) > 0) | ~jnp.isnan(garbage[0, 0])
+    options["where"] = options.get("where", jnp.ones(40, bool)) & (
+        (jnp.arange(40) > 0) | ~jnp.isnan(garbage[0, 0])
     )
 
     def loss(hidden, kernel, bias, by, dtype):
@@ -507,9 +508,9 @@ def test_what_cannot_run_says_why():
         implementation="mosaic_gpu",
     )
     refused("this has float16", class_chunk_size=128, hidden=HIDDEN.astype("float16"))
-    refused("mask of classes", where=jnp.ones((20, 300), bool))
+    refused("mask of classes", where=jnp.ones((40, 300), bool))
     shapes = [
-        jax.ShapeDtypeStruct(shape, BF16) for shape in ((20, 10**6), (10**6, 1000))
+        jax.ShapeDtypeStruct(shape, BF16) for shape in ((40, 10**6), (10**6, 1000))
     ]
     with pytest.raises(NotImplementedError, match="so many hidden units and 256"):
         jax.eval_shape(
@@ -519,7 +520,7 @@ def test_what_cannot_run_says_why():
             *shapes,
         )
     # Chosen freely, the tokens are taken in chunks.
-    arrays = *shapes, jax.ShapeDtypeStruct((20,), jnp.int32)
+    arrays = *shapes, jax.ShapeDtypeStruct((40,), jnp.int32)
     (plan,) = jaxloss.explain(loss_of, *arrays, implementation="interpret")
     assert plan.tiles is None
 

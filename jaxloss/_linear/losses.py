@@ -75,7 +75,8 @@ def linear_softmax_cross_entropy(
         least memory, for a sum or a mean. The logits are computed twice (4 matmuls for
         value and both gradients), the kernel's gradient is written once, in its dtype,
         before a later factor of the loss scales it, and there are no gradients with
-        respect to options. Static.
+        respect to options. With a kernel of the whole head (see `implementation`) it
+        is the classes of a tile: 5 matmuls, no logits in memory. Static.
       max_tokens: a promise that at most so many tokens are kept: they are gathered, and
         the matmuls shrink to that size. Broken, it makes the result NaN. Static.
       backward: for `reduction="none"`, whose gradients need the logits twice:
@@ -86,11 +87,14 @@ def linear_softmax_cross_entropy(
       logits_dtype: how a chunk's logits are stored: None as they are summed, in
         float32; `jnp.bfloat16` halves their memory and traffic, and rounds each of them
         (the mean loss of some thousand tokens by less than 1e-5 of itself). Static.
-      implementation: of the losses between the matmuls, which are XLA's. None chooses;
-        "xla" runs everywhere; "mosaic_tpu" and "mosaic_gpu" read a chunk's logits once
-        and write their derivative, over them if `logits_dtype` is its own (not yet
-        measured on a device); "interpret" interprets that, slowly, anywhere. Static.
-        `explain` tells.
+      implementation: None chooses; "xla" runs everywhere. "mosaic_gpu" computes the
+        losses between the matmuls, which are XLA's: it reads a chunk's logits once and
+        writes their derivative, over them if `logits_dtype` is its own. "mosaic_tpu"
+        does that too, if `chunk_size` or `logits_dtype` is given; else the losses come
+        from a kernel of the whole head, to which the logits are no array, and so do
+        the gradients where `class_chunk_size` is given or the memory of chunks is more
+        than an eighth of the chip's. "interpret" interprets "mosaic_tpu", slowly,
+        anywhere. None was yet measured on a device. Static. `explain` tells.
 
     Returns:
       The loss in nats (or of `base`), float32 (float64 for float64 inputs): a scalar,
@@ -112,8 +116,8 @@ def linear_softmax_cross_entropy(
       TypeError: an array not of the kind described, a traced static option.
       ValueError: shapes that do not fit, an option out of its range, an unknown axis.
       NotImplementedError: an `implementation` that cannot run here, and why; with
-        `class_chunk_size`, losses one by one, classes spread over devices, or
-        gradients with respect to options.
+        `class_chunk_size`, losses one by one, classes spread over devices, or, by
+        XLA, gradients with respect to options.
 
     Examples:
       >>> import jax.numpy as jnp, jaxloss

@@ -314,7 +314,7 @@ def explain(function: Callable[..., Any], *args: Any, **options: Any) -> list[Pl
 
     Returns:
       One `Plan` for each fused loss, in the order of the calls: implementation and
-      reason, chunks, matmuls, FLOPs, bytes and temporaries.
+      reason, tiles, chunks, matmuls, FLOPs, bytes and temporaries.
 
     Raises:
       ValueError: no fused loss was called.

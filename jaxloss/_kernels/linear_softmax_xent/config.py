@@ -20,7 +20,7 @@ from jaxloss._kernels.chips import (
     SHARE_OF_VMEM,
     up,
 )
-from jaxloss._kernels.tile import Features, Row, Slope, Statistic
+from jaxloss._kernels.tile import Features
 
 Part = Literal["losses", "hidden", "kernel"]
 """What a kernel computes: the losses' statistics, the gradient of the hidden states, or
@@ -120,9 +120,7 @@ _GROUP = 64 * 8 * LANES
 # Registers that the compiler keeps in VMEM, and a product on its way to its sum.
 _SCRATCH = 8 * MIB
 # What is told of a row, and its statistics: a register's width each.
-_TOLD = len(Row._fields) + len(Slope._fields)
 _A_ROW = 4 * LANES
-assert _TOLD <= LANES and len(Statistic._fields) <= LANES
 
 
 def _vmem(part: Part, shape: Shape, on: Features, rows: int, columns: int) -> int:
