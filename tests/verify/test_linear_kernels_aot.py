@@ -134,6 +134,17 @@ def test_odd_sizes(on, target, sizes):
     compiled(on(target), jax.value_and_grad(loss, (0, 1)), *arguments)
 
 
+@pytest.mark.parametrize("target", ["v5p", "v6e"])
+def test_many_hidden_units(on, target, table):
+    """Smaller tiles, whose last ones are cut, of factors that are turned."""
+    arguments = shapes(600, 8192, 50_257)
+    function = jax.value_and_grad(loss_of(), (0, 1))
+    done = Program(on(target), compiled(target, function, *arguments))
+    label = "the head's kernels, 600 x 8,192 x 50,257"
+    table.append((target, label, done.temporaries / MIB, ""))
+    assert done.temporaries <= 32 * MIB
+
+
 @pytest.mark.parametrize("target", TPUS)
 def test_the_value_alone(on, target, table):
     """Next to nothing, wherever the gradients would be taken."""

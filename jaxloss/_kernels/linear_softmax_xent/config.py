@@ -134,6 +134,8 @@ def _vmem(part: Part, shape: Shape, on: Features, rows: int, columns: int) -> in
     held += 2 * 8 * 4 * columns * (1 + on.class_weights)
     # The logits, as they leave the matrix unit and where they are read again.
     held += 2 * 4 * rows * columns
+    # A factor that a product contracts over the wrong axis is turned first.
+    held += state * size if part == "kernel" else weight * size_of_kernel
     if part != "losses":
         held += shape.factor.itemsize * rows * columns
         # A gradient: the sum in float32, a product on its way there, and twice the
@@ -212,4 +214,4 @@ def tiles(
     most["rows"] = min(equal, most["rows"])
     power = 2 ** int(math.log2(max(_GROUP // up(wide(), LANES), 16)))
     group = math.gcd(most["rows"], power)
-    return Tiles(most["rows"], wide(), group, needed())
+    return Tiles(most["rows"], wide(), group, int(vmem * SHARE_OF_VMEM))

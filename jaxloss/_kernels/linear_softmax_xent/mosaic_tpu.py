@@ -29,6 +29,7 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxloss._core.mesh import shaped_as
 from jaxloss._core.types import Array
 from jaxloss._kernels import tile
+from jaxloss._kernels.chips import LANES
 from jaxloss._kernels.linear_softmax_xent.config import Part, Shape, Tiles
 from jaxloss._kernels.tile import Features, Row, Slope, Statistic
 
@@ -122,11 +123,19 @@ def _at_the_end(
     pl.when(index == count - 1)(functools.partial(step, True))
 
 
-def _without(x: Array, axis: int, start: Array, total: int) -> Array:
-    """Zeros behind the end of an axis of the whole array."""
+def _clear(block: Any, axis: int, total: int) -> None:
+    """Zeros behind the end of an axis of the whole array, in its last block."""
+    size = block.shape[axis]
+    rest = total % size
+    # From a multiple of what a register holds, of either axis.
+    begin = rest // LANES * LANES
+    place = [slice(None)] * 2
+    place[axis] = slice(begin, size)
+    here = block[tuple(place)]
+    column = jax.lax.broadcasted_iota(jnp.int32, here.shape, axis)
     # Only one width of comparisons is known everywhere.
-    place = start + jax.lax.broadcasted_iota(jnp.int32, x.shape, axis)
-    return jnp.where(place < total, x.astype(jnp.float32), 0.0).astype(x.dtype)
+    kept = jnp.where(column < rest - begin, here.astype(jnp.float32), 0.0)
+    block[tuple(place)] = kept.astype(block.dtype)
 
 
 def _losses(head: _Head, refs: _Refs, out: Any) -> None:
@@ -139,9 +148,9 @@ def _losses(head: _Head, refs: _Refs, out: Any) -> None:
         nothing = tile.empty(jnp.zeros((head.tiles.rows, 1), jnp.float32))
         out[...] = jnp.concatenate(nothing, axis=1)
 
-    def step(ragged: bool) -> None:
-        head.make_logits(refs)
+    head.make_logits(refs)
 
+    def step(ragged: bool) -> None:
         def merge(rows):
             x, row, _, is_label, column = head.of_rows(refs, rows, start)
             counts = column < classes if ragged else None
@@ -166,8 +175,11 @@ def _hidden(head: _Head, refs: _Refs, out: Any, slopes: Any, total: Any) -> None
     def _():
         total[...] = jnp.zeros_like(total)
 
+    head.make_logits(refs)
+
     def step(ragged: bool) -> None:
-        head.make_logits(refs)
+        if ragged:
+            _clear(refs.weight, head.class_axis, classes)
         exists = (lambda column: column < classes) if ragged else None
 
         def write(rows):
@@ -175,12 +187,9 @@ def _hidden(head: _Head, refs: _Refs, out: Any, slopes: Any, total: Any) -> None
             slopes[rows, :] = slope.astype(slopes.dtype)
 
         head.each_group(write)
-        weight = refs.weight[...]
-        if ragged:
-            weight = _without(weight, head.class_axis, start, classes)
-        total[...] += head.product(slopes[...], weight, (1, head.class_axis))
 
     _at_the_end(j, width, classes, step)
+    total[...] += head.product(slopes[...], refs.weight[...], (1, head.class_axis))
 
     @pl.when(j == pl.num_programs(1) - 1)
     def _():
@@ -202,8 +211,11 @@ def _kernel(
         if of_bias is not None:
             of_bias[...] = jnp.zeros_like(of_bias)
 
+    head.make_logits(refs)
+
     def step(ragged: bool) -> None:
-        head.make_logits(refs)
+        if ragged:
+            _clear(refs.hidden, TOKENS, tokens)
 
         def write(rows):
             def exists(column):
@@ -216,19 +228,14 @@ def _kernel(
             slopes[rows, :] = slope.astype(slopes.dtype)
 
         head.each_group(write)
-        if total is None:
-            return
-        hidden = refs.hidden[...]
-        if ragged:
-            hidden = _without(hidden, TOKENS, first, tokens)
-        a, b = hidden, slopes[...]
-        if head.class_axis == 0:
-            a, b = b, a
-        total[...] += head.product(a, b, (TOKENS, TOKENS))
 
     _at_the_end(i, height, tokens, step)
 
     if total is not None:
+        a, b = refs.hidden[...], slopes[...]
+        if head.class_axis == 0:
+            a, b = b, a
+        total[...] += head.product(a, b, (TOKENS, TOKENS))
 
         @pl.when(i == pl.num_programs(1) - 1)
         def _():
