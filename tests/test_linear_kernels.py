@@ -340,8 +340,9 @@ def head_by(implementation, way, **options):
     return loss
 
 
-def stacked(*arrays):
-    return tuple(jnp.stack([x, x[::-1]]) for x in arrays)
+def stacked(x, by=1):
+    """Twice, the second time against what is not moved."""
+    return jnp.stack([x, jnp.roll(x, by, axis=0)])
 
 
 ALL = (0, 1, 2)
@@ -353,16 +354,16 @@ TRANSFORMATIONS = {
         lambda w: jnp.vdot(jax.grad(f, 1)(HIDDEN, w, BIAS), KERNEL)
     )(KERNEL),
     "vmap": lambda f: jax.vmap(f, (0, None, None, 0))(
-        *stacked(HIDDEN), KERNEL, BIAS, *stacked(LABELS)
+        stacked(HIDDEN), KERNEL, BIAS, stacked(LABELS, 2)
     ),
     "vmap of kernels": lambda f: jax.vmap(f, (None, 0, None))(
-        HIDDEN, *stacked(KERNEL), BIAS
+        HIDDEN, stacked(KERNEL), BIAS
     ),
     "vmap(grad)": lambda f: jax.vmap(jax.grad(f, ALL), (0, None, None))(
-        *stacked(HIDDEN), KERNEL, BIAS
+        stacked(HIDDEN), KERNEL, BIAS
     ),
     "grad of vmap": lambda f: jax.grad(
-        lambda w: jnp.sum(jax.vmap(f, (0, None, None))(*stacked(HIDDEN), w, BIAS))
+        lambda w: jnp.sum(jax.vmap(f, (0, None, None))(stacked(HIDDEN), w, BIAS))
     )(KERNEL),
     "checkpoint": lambda f: jax.grad(jax.checkpoint(f), ALL)(*ARRAYS),
     "linearize": lambda f: jax.linearize(f, *ARRAYS)[1](*ARRAYS),
@@ -522,7 +523,7 @@ def test_what_cannot_run_says_why():
     # Chosen freely, the tokens are taken in chunks.
     arrays = *shapes, jax.ShapeDtypeStruct((40,), jnp.int32)
     (plan,) = jaxloss.explain(loss_of, *arrays, implementation="interpret")
-    assert plan.tiles is None
+    assert plan.tiles is None and "so many hidden units" in plan.reason
 
 
 LARGE = (
@@ -556,7 +557,8 @@ def test_explain_says_which_way_and_why(monkeypatch, capsys):
     assert "within 4,096" in large.reason
     assert tuple(large.matmuls.values()) == (1, 2, 3)
     # What is asked for decides.
-    assert plan("TPU v5 lite", chunk_size=1024).tiles is None
+    chunks = plan("TPU v5 lite", chunk_size=1024)
+    assert chunks.tiles is None and chunks.reason.endswith("as are chunks of tokens")
     asked = plan("TPU v6 lite", class_chunk_size=512)
     assert asked.tiles is not None and asked.tiles.gradients
     assert asked.tiles.kernel[1] == 512

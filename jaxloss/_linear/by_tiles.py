@@ -36,8 +36,8 @@ def choose(
     options: Options,
     base: float | None,
     of_head: Callable[[Inputs], OfHead],
-) -> Callable[[Plan], tuple[Plan, Tiled]] | None:
-    """What of a plan the kernels do, if they do anything.
+) -> Callable[[Plan], tuple[Plan, Tiled | None]] | None:
+    """What of a plan the kernels do, if an implementation was asked for that has them.
 
     Raises:
       NotImplementedError: chunks of classes are asked for and cannot be.
@@ -60,8 +60,10 @@ def choose(
                 "Leave out `class_chunk_size`, and the tokens are taken in chunks.",
             )
     in_chunks = asked.chunk_size is not None or asked.logits_dtype is not None
-    if isinstance(fit, str) or (columns is None and in_chunks):
-        return None
+    if isinstance(fit, str):
+        return _apart(f"the kernel of the whole head {fit}")
+    if columns is None and in_chunks:
+        return _apart("as are chunks of tokens")
     how = kernels.How(check.function, name, x.class_axis, base, columns)
 
     def decided(plan: Plan) -> tuple[Plan, Tiled]:
@@ -87,6 +89,15 @@ def choose(
             reason=f"asked for; {why}" if again else f"{plan.reason}; {why}",
         )
         return planned, _tiled(how, of_head, gradients=again)
+
+    return decided
+
+
+def _apart(why: str) -> Callable[[Plan], tuple[Plan, None]]:
+    """All of it in chunks of tokens."""
+
+    def decided(plan: Plan) -> tuple[Plan, None]:
+        return dataclasses.replace(plan, reason=f"{plan.reason}; {why}"), None
 
     return decided
 

@@ -237,7 +237,7 @@ def compute(
     by_classes: Callable[[Inputs, Array], Array] | None = None,
     step: Step | None = None,
     chosen: tuple[str, str] | None = None,
-    in_tiles: Callable[[plan.Plan], tuple[plan.Plan, Tiled]] | None = None,
+    in_tiles: Callable[[plan.Plan], tuple[plan.Plan, Tiled | None]] | None = None,
 ) -> Tree:
     """The losses of a head, masked, weighted and reduced.
 
