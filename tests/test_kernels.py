@@ -22,9 +22,11 @@ import jaxloss
 from jaxloss._core import cross_entropy
 from jaxloss._core.cross_entropy import Options
 from jaxloss._core.validate import Check
-from jaxloss._kernels.softmax_xent import call, config, mosaic_gpu, mosaic_tpu, op, tile
+from jaxloss._kernels import chips, tile
+from jaxloss._kernels.softmax_xent import call, config, mosaic_gpu, mosaic_tpu, op
 from jaxloss._kernels.softmax_xent.config import GpuTiles, TpuTiles
-from jaxloss._kernels.softmax_xent.tile import Features, Row
+from jaxloss._kernels.tile import Features, Row
+from jaxloss._kernels.told import losses as told_losses
 
 # Many programs to compile: see `tests/selection.py`.
 pytestmark = pytest.mark.thorough
@@ -259,7 +261,7 @@ def on_tpu(rows, weights, interpret, in_place=True):
         interpret=interpret,
     )
     columns = (seen[:, i : i + 1] for i in range(seen.shape[1]))
-    return op._loss(HOW, rows, told, tile.Statistic(*columns)), slope
+    return told_losses(told, tile.Statistic(*columns)), slope
 
 
 @pytest.fixture
@@ -401,7 +403,7 @@ def body_on_gpu(monkeypatch, rows, weights, tiles, in_place):
             )
     monkeypatch.undo()
     columns = (jnp.asarray(statistic.array[:, k : k + 1]) for k in range(5))
-    loss = op._loss(HOW, rows, told, tile.Statistic(*columns))
+    loss = told_losses(told, tile.Statistic(*columns))
     return loss, slope.array[:, :classes]
 
 
@@ -445,7 +447,7 @@ def test_the_kernel_for_gpu_interpreted(options, classes):
         interpret=plgpu.InterpretGPUParams(),
     )
     columns = (seen[:, i : i + 1] for i in range(5))
-    loss = op._loss(HOW, rows, told, tile.Statistic(*columns))
+    loss = told_losses(told, tile.Statistic(*columns))
     is_right((loss, slope), rows, weights)
 
 
@@ -710,9 +712,9 @@ def test_an_older_device_says_so(monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: [Device("gpu", "NVIDIA A100", "8.0")])
     refused("this is NVIDIA A100", implementation="mosaic_gpu")
     monkeypatch.setattr(jax, "devices", lambda: [Device("gpu", "NVIDIA H100", "9.0")])
-    assert config.unfit("mosaic_gpu") is None
+    assert chips.unfit("mosaic_gpu") is None
     monkeypatch.setattr(jax, "devices", lambda: [Device("tpu", "TPU v6 lite")])
-    assert config.unfit("mosaic_tpu") is None and config.vmem() == 128 * 2**20
+    assert chips.unfit("mosaic_tpu") is None and chips.vmem() == 128 * 2**20
 
 
 def exported(function, *platforms):
@@ -779,7 +781,7 @@ EVERYTHING = Features(True, True, True, True, True)
 @pytest.mark.parametrize("dtype", [F32, BF16], ids=["float32", "bfloat16"])
 def test_tiles_fit(classes, dtype, monkeypatch):
     monkeypatch.setattr(config, "_TILE", 64 * 8 * 128)
-    for vmem in set(config.VMEM.values()):
+    for vmem in set(chips.VMEM.values()):
         for on in (Features(), EVERYTHING):
             for slope in (None, dtype):
                 tiles = config.tpu_tiles(8192, classes, dtype, slope, on, vmem)

@@ -29,6 +29,7 @@ from jaxloss._core.passes import bounded
 from jaxloss._core.tangents import is_zero, mask, nonzero
 from jaxloss._core.types import Array, Reduction
 from jaxloss._core.validate import Check
+from jaxloss._linear import by_tiles
 from jaxloss._linear.engine import Inputs
 from jaxloss._linear.head import Head
 from jaxloss._linear.product import accumulator, factors, product
@@ -103,6 +104,8 @@ def total_of(
                 f"`class_chunk_size` does not go with {what}",
                 "Leave it out, and the tokens are taken in chunks.",
             )
+    if by_tiles.exist(x):
+        return None
     return ClassChunks(
         check.function,
         min(size, x.classes),

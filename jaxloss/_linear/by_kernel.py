@@ -6,6 +6,7 @@ from jaxloss._core.mesh import Tree
 from jaxloss._core.types import Array
 from jaxloss._core.validate import Check
 from jaxloss._kernels.softmax_xent import op as kernels
+from jaxloss._linear import by_tiles
 from jaxloss._linear.engine import Step
 from jaxloss._linear.head import Head, Kept
 
@@ -19,7 +20,7 @@ def choose(check: Check, x: Head, kept: Kept, base: float | None) -> kernels.Cho
     obstacle = None
     if x.settings.axis_name is not None:
         obstacle = "has no classes spread over devices: leave out `axis_name`"
-    elif x.settings.class_chunk_size is not None:
+    elif x.settings.class_chunk_size is not None and not by_tiles.exist(x):
         obstacle = "needs all classes of a token: leave out `class_chunk_size`"
     elif kept != Kept():
         obstacle = "has no mask of classes"

@@ -64,6 +64,16 @@ class Wanted(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class Tiled:
+    """The losses by kernels to which the logits of a chunk are no array either."""
+
+    losses: Callable[[Inputs], Array]
+    gradients: Callable[[Wanted, Inputs, Array], tuple[Array, list[Array]]] | None
+    """Of their weighted sum, as `_gradients`, in the dtypes of the inputs; None leaves
+    them to the chunks."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Engine:
     """A loss on logits, and how to run it on those of a head."""
 
@@ -81,6 +91,8 @@ class Engine:
     step: Step | None = None
     """The same losses by a kernel, and the derivative of their weighted sum in the
     dtype asked for: (logits as they are stored, shared, per_token, weights, dtype)."""
+    tiled: Tiled | None = None
+    """The same losses, tile by tile."""
 
     # ------------------------------------------------------------------ the two forms
 
@@ -163,6 +175,8 @@ def _wide(x: Array) -> Array:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _losses(engine: Engine, inputs: Inputs) -> Tree:
     inputs = engine.spread(inputs, inputs)
+    if engine.tiled is not None:
+        return engine.tiled.losses(inputs)
 
     def body(carry, chunk, _):
         hidden, per_token = chunk
@@ -294,6 +308,10 @@ def _gradients(
     like = inputs, weights
     inputs = engine.spread(like, inputs)
     weights = varying(weights, all_mesh_axes(like) - {engine.axis_name})
+    in_tiles = None if engine.tiled is None else engine.tiled.gradients
+    if in_tiles is not None and not any((*wanted.shared, *wanted.per_token)):
+        by_chunks = functools.partial(_rounded_gradients, engine, wanted)
+        return whole(functools.partial(in_tiles, wanted), by_chunks)(inputs, weights)
     shared = Split.of(inputs.shared, wanted.shared)
     rows = Split.of(inputs.per_token, wanted.per_token)
     (of_hidden,), (of_kernel,) = wanted.hidden, wanted.kernel
@@ -346,6 +364,19 @@ def _gradients(
     chunks = inputs.hidden, rows.active, rows.fixed
     sums, (losses, dhidden, drows) = engine.scan(body, zeros, chunks, weights)
     return losses, [*dhidden, *sums, *drows]
+
+
+def _rounded_gradients(
+    engine: Engine, wanted: Wanted, inputs: Inputs, weights: Array
+) -> tuple[Array, list[Array]]:
+    """Those of the head by chunks, in the dtypes of the inputs."""
+    by_chunks = dataclasses.replace(engine, tiled=None)
+    losses, gradients = _gradients(by_chunks, wanted, inputs, weights)
+    of_head = wanted.hidden + wanted.kernel + wanted.bias
+    leaves = jax.tree.leaves(inputs[:3])
+    dtypes = [x.dtype for x, is_in in zip(leaves, of_head, strict=True) if is_in]
+    pairs = zip(gradients, dtypes, strict=True)
+    return losses, [gradient.astype(dtype) for gradient, dtype in pairs]
 
 
 def _factor(slope: Array, *dtypes: jnp.dtype) -> tuple[Array, Array | float]:

@@ -13,7 +13,7 @@ from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.types import Array, Implementation, Input, Reduction
 from jaxloss._core.validate import Check
 from jaxloss._linear import plan
-from jaxloss._linear.engine import Backward, Engine, Inputs, Step
+from jaxloss._linear.engine import Backward, Engine, Inputs, Step, Tiled
 from jaxloss._linear.product import accumulator, factors
 
 
@@ -237,6 +237,7 @@ def compute(
     by_classes: Callable[[Inputs, Array], Array] | None = None,
     step: Step | None = None,
     chosen: tuple[str, str] | None = None,
+    in_tiles: Callable[[plan.Plan], tuple[plan.Plan, Tiled | None]] | None = None,
 ) -> Tree:
     """The losses of a head, masked, weighted and reduced.
 
@@ -249,6 +250,7 @@ def compute(
       by_classes: the weighted sum of the losses, with chunks of classes.
       step: the same by a kernel (see `Engine`).
       chosen: the implementation and its reason, if there are several.
+      in_tiles: what of the plan runs without the logits of a chunk, and how.
     """
     factor = check.weights(weights, x.like)
     factor = None if factor is None else factor.reshape(-1)
@@ -257,27 +259,27 @@ def compute(
     tokens, hidden = states.shape
     name, backward = x.settings.axis_name, x.settings.backward
     stored = x.settings.logits_dtype
-    engine = Engine(row, x.chunk, x.class_axis, name, backward, stored, step)
     asked = "asked for" if x.settings.implementation else "the only one there is"
     implementation, reason = chosen or ("xla", asked)
-    plan.note(
-        plan.Plan(
-            check.function,
-            implementation,
-            reason,
-            tokens,
-            hidden,
-            x.classes_here,
-            factors(states.dtype, x.kernel.dtype).name,
-            engine.chunk,
-            reduction != "none",
-            backward,
-            jax.default_backend(),
-            arrays,
-            x.keep is not None,
-            x.settings.class_chunk_size if by_classes else None,
-        )
+    planned = plan.Plan(
+        check.function,
+        implementation,
+        reason,
+        tokens,
+        hidden,
+        x.classes_here,
+        factors(states.dtype, x.kernel.dtype).name,
+        x.chunk,
+        reduction != "none",
+        backward,
+        jax.default_backend(),
+        arrays,
+        x.keep is not None,
+        x.settings.class_chunk_size if by_classes else None,
     )
+    planned, tiled = (planned, None) if in_tiles is None else in_tiles(planned)
+    plan.note(planned)
+    engine = Engine(row, x.chunk, x.class_axis, name, backward, stored, step, tiled)
     arguments = Inputs(states, x.kernel, x.bias, shared, per_token)
     _check_tokens(check, x, (states, per_token, factor))
     if reduction == "none":
@@ -295,11 +297,11 @@ def compute(
     count = None
     if reduction == "mean":
         count = jnp.sum(share if normalizer is None else share * normalizer)
-    if by_classes is not None:
-        # The gradients are final where they are computed: the count is in them.
-        share = share if count is None else divided(share, count)
-        return gathered.loud(by_classes(arguments, share))
-    total = engine.total(arguments, share)
+    final = tiled is not None and tiled.gradients is not None
+    if count is not None and (final or by_classes is not None):
+        # The gradients are rounded where they are computed: the count is in them.
+        share, count = divided(share, count), None
+    total = (by_classes or engine.total)(arguments, share)
     return gathered.loud(total if count is None else divided(total, count))
 
 

@@ -10,9 +10,10 @@ from jaxloss._core.mesh import Tree
 from jaxloss._core.numerics import in_base
 from jaxloss._core.types import Array, Implementation, Input, Number, Reduction
 from jaxloss._core.validate import Check
-from jaxloss._linear import by_classes, by_kernel
-from jaxloss._linear.engine import Backward
-from jaxloss._linear.head import Head, Kept, Settings, compute, head, masked
+from jaxloss._linear import by_classes, by_kernel, by_tiles
+from jaxloss._linear.engine import Backward, Inputs
+from jaxloss._linear.head import Kept, Settings, compute, head
+from jaxloss._linear.labelled import apart, count, labelled, together
 
 
 def linear_softmax_cross_entropy(
@@ -74,7 +75,8 @@ def linear_softmax_cross_entropy(
         least memory, for a sum or a mean. The logits are computed twice (4 matmuls for
         value and both gradients), the kernel's gradient is written once, in its dtype,
         before a later factor of the loss scales it, and there are no gradients with
-        respect to options. Static.
+        respect to options. With a kernel of the whole head (see `implementation`) it
+        is the classes of a tile: 5 matmuls, no logits in memory. Static.
       max_tokens: a promise that at most so many tokens are kept: they are gathered, and
         the matmuls shrink to that size. Broken, it makes the result NaN. Static.
       backward: for `reduction="none"`, whose gradients need the logits twice:
@@ -85,11 +87,14 @@ def linear_softmax_cross_entropy(
       logits_dtype: how a chunk's logits are stored: None as they are summed, in
         float32; `jnp.bfloat16` halves their memory and traffic, and rounds each of them
         (the mean loss of some thousand tokens by less than 1e-5 of itself). Static.
-      implementation: of the losses between the matmuls, which are XLA's. None chooses;
-        "xla" runs everywhere; "mosaic_tpu" and "mosaic_gpu" read a chunk's logits once
-        and write their derivative, over them if `logits_dtype` is its own (not yet
-        measured on a device); "interpret" interprets that, slowly, anywhere. Static.
-        `explain` tells.
+      implementation: None chooses; "xla" runs everywhere. "mosaic_gpu" computes the
+        losses between the matmuls, which are XLA's: it reads a chunk's logits once and
+        writes their derivative, over them if `logits_dtype` is its own. "mosaic_tpu"
+        does that too, if `chunk_size` or `logits_dtype` is given; else the losses come
+        from a kernel of the whole head, to which the logits are no array, and so do
+        the gradients where `class_chunk_size` is given or the memory of chunks is more
+        than an eighth of the chip's. "interpret" interprets "mosaic_tpu", slowly,
+        anywhere. None was yet measured on a device. Static. `explain` tells.
 
     Returns:
       The loss in nats (or of `base`), float32 (float64 for float64 inputs): a scalar,
@@ -111,8 +116,8 @@ def linear_softmax_cross_entropy(
       TypeError: an array not of the kind described, a traced static option.
       ValueError: shapes that do not fit, an option out of its range, an unknown axis.
       NotImplementedError: an `implementation` that cannot run here, and why; with
-        `class_chunk_size`, losses one by one, classes spread over devices, or
-        gradients with respect to options.
+        `class_chunk_size`, losses one by one, classes spread over devices, or, by
+        XLA, gradients with respect to options.
 
     Examples:
       >>> import jax.numpy as jnp, jaxloss
@@ -144,7 +149,7 @@ def linear_softmax_cross_entropy(
         class_chunk_size,
     )
     x = head(check, hidden, kernel, bias, settings, by_kernel=True)
-    x, label, kept = _labelled(check, x, "labels", labels, where, ignore_index)
+    x, label, kept = labelled(check, x, "labels", labels, where, ignore_index)
     options = Options.check(
         check,
         x.like,
@@ -155,7 +160,7 @@ def linear_softmax_cross_entropy(
         logit_softcap=logit_softcap,
         temperature=temperature,
     )
-    of_all, of_each = _apart(x, options)
+    of_all, of_each = apart(x, options)
     normalizer = None
     if options.class_weights is not None:
         by_class = options.class_weights[None, :]
@@ -164,7 +169,7 @@ def linear_softmax_cross_entropy(
     def row(z: Array, shared: Tree, per_token: Tree) -> Array:
         of_all, of_classes = shared
         label, of_each, of_token = per_token
-        options, kept = _together(of_all, of_each), Kept(of_classes, of_token).row()
+        options, kept = together(of_all, of_each), Kept(of_classes, of_token).row()
         if kept is not None:
             z = jnp.where(kept, z, -jnp.inf)
         label = label[:, None]
@@ -174,11 +179,15 @@ def linear_softmax_cross_entropy(
         of_all, of_classes = shared
         label, of_each, of_token = per_token
         kept = Kept(of_classes, of_token).row()
-        return by_classes.Row(label[:, None], _together(of_all, of_each), kept)
+        return by_classes.Row(label[:, None], together(of_all, of_each), kept)
 
     def rows(z: Array, shared: Tree, per_token: Tree) -> by_kernel.Rows:
         (of_all, _), (label, of_each, _) = shared, per_token
-        return by_kernel.Rows(z, label, None, _together(of_all, of_each))
+        return by_kernel.Rows(z, label, None, together(of_all, of_each))
+
+    def of_head(inputs: Inputs) -> by_tiles.OfHead:
+        (of_all, _), (label, of_each, _) = inputs.shared, inputs.per_token
+        return by_tiles.OfHead(*inputs[:3], label, together(of_all, of_each))
 
     how, name, reason = by_kernel.choose(check, x, kept, base)
     return compute(
@@ -190,10 +199,11 @@ def linear_softmax_cross_entropy(
         weights=weights,
         normalizer=normalizer,
         reduction=reduction,
-        arrays=2 + _count(options) * (how is None),
+        arrays=2 + count(options) * (how is None),
         step=None if how is None else by_kernel.step(how, rows),
         chosen=(name, reason),
         by_classes=by_classes.total_of(check, x, reduction, base, row_of),
+        in_tiles=by_tiles.choose(check, x, options, base, of_head),
     )
 
 
@@ -299,7 +309,7 @@ def linear_log_probs(
             'entropies are computed with backward="recompute" only',
             "Leave `backward` out.",
         )
-    x, label, kept = _labelled(check, x, "tokens", tokens, where, ignore_index)
+    x, label, kept = labelled(check, x, "tokens", tokens, where, ignore_index)
     options = Options.check(
         check,
         x.like,
@@ -310,7 +320,7 @@ def linear_log_probs(
         logit_softcap=logit_softcap,
         temperature=temperature,
     )
-    of_all, of_each = _apart(x, options)
+    of_all, of_each = apart(x, options)
 
     def row(z: Array, shared: Tree, per_token: Tree) -> Tree:
         of_all, of_classes = shared
@@ -318,7 +328,7 @@ def linear_log_probs(
         kept = Kept(of_classes, of_token).row()
         if kept is not None:
             z = jnp.where(kept, z, -jnp.inf)
-        z, _ = modified(z, _together(of_all, of_each), x.axis)
+        z, _ = modified(z, together(of_all, of_each), x.axis)
         log_prob = -in_base(rows.label_nll(z, label[:, None], x.axis)[:, 0], base)
         if not return_entropy:
             return log_prob
@@ -332,60 +342,5 @@ def linear_log_probs(
         (label, of_each, kept.of_each),
         weights=None,
         reduction="none",
-        arrays=2 + _count(options) + 3 * return_entropy,
+        arrays=2 + count(options) + 3 * return_entropy,
     )
-
-
-# ------------------------------------------------------------------ what they share
-
-
-def _labelled(
-    check: Check,
-    x: Head,
-    name: str,
-    labels: Input,
-    where: Input | None,
-    ignore_index: int | None,
-) -> tuple[Head, Array, Kept]:
-    """The head and its labels, `[tokens]`, without the tokens not kept."""
-    check.static(ignore_index=ignore_index)
-    y = check.labels(name, labels)
-    check.shape(name, y, x.shape)
-    y = x.flat(y.astype(jnp.int64 if y.dtype.itemsize == 8 else jnp.int32))
-    x, kept = masked(check, x, where)
-    if ignore_index is not None:
-        x = x.drop(y != ignore_index)
-    mask = kept.row()
-    if mask is not None:
-        # A label that does not exist is not a class removed: it stays, and is NaN.
-        here = axes.take_here(mask, y[:, None], x.axis).astype(jnp.float32)
-        there = axes.across(x.axis, here)[0][:, 0] > 0
-        x = x.drop(there | (y < 0) | (y >= x.classes))
-    return x, y if x.keep is None else jnp.where(x.keep, y, 0), kept
-
-
-def _apart(x: Head, options: Options) -> tuple[Options, Options]:
-    """The options that hold for all tokens, and those that differ."""
-
-    def differs(name, option):
-        return option is not None and option.ndim > 0 and name != "class_weights"
-
-    each = {
-        name: x.flat(jnp.broadcast_to(option, x.shape))
-        for name, option in options._asdict().items()
-        if differs(name, option)
-    }
-    return options._replace(**dict.fromkeys(each)), Options(**each)
-
-
-def _count(options: Options) -> int:
-    """How many are on: each may hold one more array of a chunk's size."""
-    return sum(option is not None for option in options)
-
-
-def _together(of_all: Options, of_each: Options) -> Options:
-    """The options lined up with a chunk of logits."""
-    pairs = zip(of_all, of_each, strict=True)
-    options = Options(*(a if e is None else e[:, None] for a, e in pairs))
-    weights = options.class_weights
-    return options._replace(class_weights=None if weights is None else weights[None])

@@ -65,6 +65,33 @@ def _free_rows(hidden: int, dtype: str) -> int:
     return hidden * jnp.dtype(dtype).itemsize // 4
 
 
+# What is told of a token, its statistics and what its derivative is made of: a table of
+# some columns each, as wide as a register.
+_TABLES, _A_ROW = 6, 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+    """Kernels that hold no logits but a tile of them: (tokens, classes) of each."""
+
+    losses: tuple[int, int]
+    hidden: tuple[int, int]
+    """For the gradient of the hidden states."""
+    kernel: tuple[int, int]
+    """For that of the kernel."""
+    gradients: bool
+    """Whether they compute those; else the chunks of tokens do."""
+
+    def __str__(self) -> str:
+        names = ("losses", "hidden", "kernel") if self.gradients else ("losses",)
+
+        def said(name):
+            tokens, classes = getattr(self, name)
+            return f"{name} {tokens:,} x {classes:,}"
+
+        return ", ".join(map(said, names))
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """What a fused head does for one value and its gradients."""
@@ -91,10 +118,19 @@ class Plan:
     """Whether tokens are left out."""
     class_chunk: int | None = None
     """Classes at a time, of all tokens, where the least memory was asked for."""
+    tiles: Tiles | None = None
+    """Where kernels hold no logits."""
+
+    @property
+    def in_tiles(self) -> Tiles | None:
+        """Those of kernels that compute the gradients too."""
+        return self.tiles if self.tiles is not None and self.tiles.gradients else None
 
     @property
     def chunks(self) -> int:
         """How many chunks there are, of tokens or of classes."""
+        if self.in_tiles is not None:
+            return 1
         if self.class_chunk is not None:
             return -(-self.classes // self.class_chunk)
         return -(-self.tokens // max(self.chunk, 1))
@@ -103,6 +139,13 @@ class Plan:
     def matmuls(self) -> dict[str, int]:
         """Products of [tokens, hidden, classes], by what is asked for."""
         again = 0 if self.reduced or self.backward == "save" else 1
+        if self.in_tiles is not None:
+            # The logits, for each gradient again.
+            return {
+                "value": 1,
+                "value and one gradient": 3,
+                "value and both gradients": 5,
+            }
         if self.class_chunk is not None:
             again = 1
         return {
@@ -127,6 +170,16 @@ class Plan:
         """Memory traffic of value and both gradients, each array once a chunk."""
         size, wide = self._sizes
         kernel = self.hidden * self.classes
+        tiles = self.in_tiles
+        if tiles is not None:
+            states = self.tokens * self.hidden
+            over_tokens, again, _ = (
+                -(-self.tokens // rows)
+                for rows, _ in (tiles.losses, tiles.hidden, tiles.kernel)
+            )
+            over_classes = -(-self.classes // tiles.kernel[1])
+            read = (over_tokens + again + 1) * kernel + (2 + over_classes) * states
+            return size * (read + kernel + states)
         if self.class_chunk is not None:
             states = self.chunks * self.tokens * self.hidden
             twice = 2 * size * (kernel + states) + 6 * wide * self.tokens * self.classes
@@ -146,6 +199,10 @@ class Plan:
         size, wide = self._sizes
         half, several = size < 4, self.chunks > 1
         workspace = _WORKSPACE.get(self.platform, 32 * MIB)
+        if self.in_tiles is not None:
+            # Zeros filled in, and the gradient without them.
+            states = 2 * size * self.masked * self.hidden
+            return (_TABLES * _A_ROW + states) * self.tokens + workspace
         if self.class_chunk is not None:
             logits = wide * self.tokens * self.class_chunk
             # The states' gradient is summed over the chunks; a chunk of the kernel is
@@ -203,6 +260,7 @@ class Plan:
         lines = {
             "implementation": f"{self.implementation}: {self.reason}",
             "tokens x hidden x classes": f"{shape}, {self.dtype}",
+            "tiles": str(self.tiles),
             "chunks": f"{count(self.chunks)} of {count(self.chunk)} tokens"
             if self.class_chunk is None
             else f"{count(self.chunks)} of {count(self.class_chunk)} classes",
@@ -212,6 +270,10 @@ class Plan:
             "temporaries": f"at most {memory(self.temporaries)}, against {logits} for "
             "the logits alone",
         }
+        if self.tiles is None:
+            del lines["tiles"]
+        elif self.tiles.gradients:
+            del lines["chunks"]
         width = max(map(len, lines))
         body = "\n".join(f"  {name:<{width}}  {text}" for name, text in lines.items())
         return f"jaxloss.{self.function}\n{body}"
@@ -252,7 +314,7 @@ def explain(function: Callable[..., Any], *args: Any, **options: Any) -> list[Pl
 
     Returns:
       One `Plan` for each fused loss, in the order of the calls: implementation and
-      reason, chunks, matmuls, FLOPs, bytes and temporaries.
+      reason, tiles, chunks, matmuls, FLOPs, bytes and temporaries.
 
     Raises:
       ValueError: no fused loss was called.

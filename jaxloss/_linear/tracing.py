@@ -2,7 +2,6 @@
 is mapped.
 """
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -12,8 +11,9 @@ from jaxloss._core.mesh import Tree
 from jaxloss._core.tangents import jvp
 
 
-def whole(function: Callable) -> Callable:
-    """The same function, which JAX takes apart only to differentiate it.
+def whole(function: Callable, reference: Callable | None = None) -> Callable:
+    """The same function, which JAX takes apart only to differentiate it: as the
+    reference, if there is one.
 
     While something else is linearized, JAX would go through a scan whose inputs are
     all known, and hoist what is the same for all chunks: the numbers of the classes,
@@ -21,7 +21,13 @@ def whole(function: Callable) -> Callable:
     what is inside, which a second derivative needs.
     """
     whole = jax.custom_jvp(function)
-    whole.defjvp(functools.partial(jvp, function), symbolic_zeros=True)
+
+    def rule(primals, tangents):
+        if reference is None:
+            return jvp(function, primals, tangents)
+        return whole(*primals), jvp(reference, primals, tangents)[1]
+
+    whole.defjvp(rule, symbolic_zeros=True)
     return whole
 
 

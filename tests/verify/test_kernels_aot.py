@@ -13,7 +13,8 @@ import pytest
 from jax import export
 
 import jaxloss
-from jaxloss._kernels.softmax_xent import config, mosaic_gpu
+from jaxloss._kernels import chips
+from jaxloss._kernels.softmax_xent import mosaic_gpu
 from tests.verify.targets import GPUS, MIB, Program, compiled, device
 
 # With all TPUs for which there is a table of sizes.
@@ -91,7 +92,7 @@ def test_every_vocabulary_compiles(target, classes, table):
 
 @pytest.mark.parametrize("target", TPUS)
 def test_the_memory_asked_for_is_that_of_the_chip(target):
-    assert device(target).device_kind in config.VMEM
+    assert device(target).device_kind in chips.VMEM
 
 
 @pytest.mark.parametrize("target", [*TPUS, *GPUS])

@@ -2,26 +2,23 @@
 
 The operation has the statistics of rows of logits, and their derivative. On TPU and on
 GPU it is a kernel, whose body, and with it Pallas, is imported there and then; without
-one it is plain arithmetic. It is a primitive because nothing else in JAX is both looked
-at platform by platform and lowered for several platforms at once.
+one it is plain arithmetic.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.interpreters import batching, mlir
+from jax.interpreters import batching
 
 from jaxloss._core.mesh import all_mesh_axes, varying
 from jaxloss._core.types import Array, Implementation
-from jaxloss._kernels.softmax_xent import config, tile
-from jaxloss._kernels.softmax_xent.tile import Features, Row, Statistic
-
-# The class of JAX's operations. Its public name is in `jax.extend`, whose import brings
-# Pallas along.
-Primitive = type(jax.lax.exp_p)
+from jaxloss._kernels import tile
+from jaxloss._kernels.chips import vmem
+from jaxloss._kernels.lowering import Kernel, Primitive, refusal, register
+from jaxloss._kernels.softmax_xent import config
+from jaxloss._kernels.tile import Features, Row, Statistic
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,13 +80,11 @@ def _plain(
 def _tpu(*arrays: Array, call: Call, interpret=False) -> list[Array]:
     logits, table, *class_weights = arrays
     count, classes = logits.shape
-    tiles = config.tpu_tiles(
-        count, classes, logits.dtype, call.slope, call.on, config.vmem()
-    )
+    tiles = config.tpu_tiles(count, classes, logits.dtype, call.slope, call.on, vmem())
     if tiles is None:
         if call.implementation is None:
             return _plain(*arrays, call=call)
-        raise _refusal(call, config.TOO_LONG)
+        raise refusal(call, config.TOO_LONG)
     from jaxloss._kernels.softmax_xent import mosaic_tpu
 
     return list(
@@ -122,28 +117,6 @@ def _gpu(*arrays: Array, call: Call) -> list[Array]:
             in_place=call.in_place and call.slope == logits.dtype,
         )
     )
-
-
-def _refusal(call: Call, reason: str) -> NotImplementedError:
-    return NotImplementedError(
-        f"jaxloss.{call.function}: implementation={call.implementation!r} {reason}. "
-        'Leave it out to have one chosen, or pass "xla", which runs everywhere.'
-    )
-
-
-def _lowered(said: str, kernels: dict[str, Callable]) -> Callable:
-    def lowered(*arrays: Array, call: Call) -> list[Array]:
-        if call.implementation == "interpret":
-            return _tpu(*arrays, call=call, interpret=True)
-        if call.implementation is None:
-            chosen = [k for name, k in kernels.items() if name in config.BY_DEFAULT]
-            return (*chosen, _plain)[0](*arrays, call=call)
-        if call.implementation not in kernels:
-            needs = {"mosaic_tpu": "a TPU", "mosaic_gpu": "a Hopper GPU or a newer one"}
-            raise _refusal(call, f"needs {needs[call.implementation]}, and {said}")
-        return kernels[call.implementation](*arrays, call=call)
-
-    return lowered
 
 
 _rows = Primitive("jaxloss_softmax_xent")
@@ -194,11 +167,16 @@ def _batched(arrays, batch_axes, *, call):
 batching.primitive_batchers[_rows] = _batched
 
 
-def _register(platform: str | None, said: str, kernels: dict[str, Callable]) -> None:
-    rule = mlir.lower_fun(_lowered(said, kernels), multiple_results=True)
-    mlir.register_lowering(_rows, rule, platform=platform)
+_KERNELS: dict[Implementation, Kernel] = {
+    "mosaic_tpu": _tpu,
+    "mosaic_gpu": _gpu,
+    "interpret": functools.partial(_tpu, interpret=True),
+}
 
 
-_register(None, "this is another platform", {})
-_register("tpu", "this is a TPU", {"mosaic_tpu": _tpu})
-_register("cuda", "this is a GPU", {"mosaic_gpu": _gpu})
+def _unasked(here: tuple[Implementation, ...]) -> Kernel:
+    chosen = [_KERNELS[name] for name in here if name in config.BY_DEFAULT]
+    return (*chosen, _plain)[0]
+
+
+register(_rows, _KERNELS, _unasked)

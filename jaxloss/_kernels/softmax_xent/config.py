@@ -8,14 +8,20 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
 
 from jaxloss._core.types import Implementation
-from jaxloss._kernels.softmax_xent.tile import Features
-
-KIB, MIB = 2**10, 2**20
-LANES = 128
+from jaxloss._kernels.chips import (
+    KIB,
+    LANES,
+    MIB,
+    MOST_CLASSES,
+    SHARE_OF_VMEM,
+    SMALLEST_VMEM,
+    up,
+    vmem,
+)
+from jaxloss._kernels.tile import Features
 
 BY_DEFAULT: Mapping[Implementation, str] = {}
 """The kernels that run where none is asked for, and why.
@@ -36,9 +42,6 @@ there it should take two thirds of the time, and half. A v6e has twice the bandw
 with little more arithmetic: by the same sum, nothing is gained. For a GPU there is no
 such schedule to read.
 """
-
-MOST_CLASSES = 262_144
-"""The largest vocabulary that the kernels were compiled for."""
 
 TOO_LONG = "has no tiles that fit in the memory of the chip with rows so long"
 
@@ -63,12 +66,6 @@ def refusal(
     return f"takes logits in {', '.join(dtypes)}, and these are {dtype.name}"
 
 
-def of_platform(platform: str) -> Implementation | None:
-    """The kernel of a platform, by the name of JAX's backend."""
-    kernels: dict[str, Implementation] = {"tpu": "mosaic_tpu", "gpu": "mosaic_gpu"}
-    return kernels.get(platform)
-
-
 @dataclasses.dataclass(frozen=True)
 class TpuTiles:
     """How the kernel for TPU goes over the logits."""
@@ -89,42 +86,6 @@ class TpuTiles:
         )
 
 
-# Bytes of VMEM of a core, by `device_kind`. The compiler for a v5p allows 63.94 MiB.
-VMEM = {
-    "TPU v5 lite": 128 * MIB,
-    "TPU v5e": 128 * MIB,
-    "TPU v5": 64 * MIB,
-    "TPU v5p": 64 * MIB,
-    "TPU v6 lite": 128 * MIB,
-    "TPU v6e": 128 * MIB,
-    "TPU7x": 64 * MIB,
-}
-SMALLEST_VMEM = min(VMEM.values())
-"""What is planned with where the chip is not known."""
-
-
-def vmem() -> int:
-    """That of the chips that are there, or of the smallest."""
-    return VMEM.get(jax.devices()[0].device_kind, SMALLEST_VMEM)
-
-
-def unfit(implementation: Implementation) -> str | None:
-    """Why a kernel cannot run on the devices of this machine, or None if it can, or if
-    the program is compiled for others."""
-    device = jax.devices()[0]
-    if implementation == "mosaic_tpu" and device.platform == "tpu":
-        if device.device_kind not in VMEM:
-            return f"has no tiles for this chip, {device.device_kind}"
-    elif implementation == "mosaic_gpu" and device.platform == "gpu":
-        # Compiled for an older one, it may end the process.
-        capability = getattr(device, "compute_capability", "0")
-        if float(capability) < 9:
-            return f"needs a Hopper GPU or a newer one; this is {device.device_kind}"
-    return None
-
-
-# The compiler keeps some of it for itself.
-_SHARE_OF_VMEM = 15 / 16
 # A fetch of so many bytes takes longer than its latency by far: 2.4 µs at the 819 GB/s
 # of a v5e.
 _BLOCK = 2 * MIB
@@ -134,10 +95,6 @@ _BLOCK = 2 * MIB
 _TILE = 64 * 8 * LANES
 # Tiles on their way between registers and memory, and the columns of the rows.
 _SCRATCH = 8 * MIB
-
-
-def _up(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple
 
 
 def tpu_tiles(
@@ -157,18 +114,18 @@ def tpu_tiles(
     # Rows of one register: 8 of float32, 16 of bfloat16.
     itemsizes = [jnp.dtype(d).itemsize for d in (dtype, slope) if d is not None]
     group = 8 * 4 // min(itemsizes)
-    width = _up(classes, LANES)
+    width = up(classes, LANES)
     a_row = 2 * width * sum(itemsizes)
     # One row of float32 for all; were it padded to a register, eight.
     shared = 2 * width * 4 * 8 if on.class_weights else 0
-    most = int(vmem * _SHARE_OF_VMEM) - shared - _SCRATCH
+    most = int(vmem * SHARE_OF_VMEM) - shared - _SCRATCH
     count = min(
-        most // a_row, max(_BLOCK // (width * itemsizes[0]), 1), _up(rows, group)
+        most // a_row, max(_BLOCK // (width * itemsizes[0]), 1), up(rows, group)
     )
     count = max(count // group * group, group)
     if count * a_row > most:
         return None
-    columns = min(_TILE // group, _up(classes, LANES))
+    columns = min(_TILE // group, up(classes, LANES))
     return TpuTiles(count, group, columns, count * a_row + shared + _SCRATCH)
 
 

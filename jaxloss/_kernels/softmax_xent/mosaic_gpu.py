@@ -17,9 +17,9 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from jaxloss._core.mesh import shaped_as
 from jaxloss._core.types import Array
-from jaxloss._kernels.softmax_xent import tile
+from jaxloss._kernels import tile
 from jaxloss._kernels.softmax_xent.config import GpuTiles
-from jaxloss._kernels.softmax_xent.tile import Features, Row, Statistic
+from jaxloss._kernels.tile import Features, Row, Statistic
 
 # What an earlier JAX lacks: a reference that a kernel writes to, and a load without
 # an index.

@@ -14,9 +14,9 @@ from jax.experimental.pallas import tpu as pltpu
 
 from jaxloss._core.mesh import shaped_as
 from jaxloss._core.types import Array
-from jaxloss._kernels.softmax_xent import tile
+from jaxloss._kernels import tile
 from jaxloss._kernels.softmax_xent.config import TpuTiles
-from jaxloss._kernels.softmax_xent.tile import Features, Row, Statistic
+from jaxloss._kernels.tile import Features, Row, Statistic
 
 
 def _kernel(*refs, on: Features, tiles: TpuTiles, classes: int, slope: bool):

@@ -23,12 +23,13 @@ import jax.numpy as jnp
 from jaxloss._core import cross_entropy
 from jaxloss._core.cross_entropy import Options
 from jaxloss._core.mesh import mesh_axes, varying
-from jaxloss._core.numerics import in_base, weighted
+from jaxloss._core.numerics import weighted
 from jaxloss._core.tangents import is_zero, jvp, mask
 from jaxloss._core.types import Array, Implementation
 from jaxloss._core.validate import Check
-from jaxloss._kernels.softmax_xent import call, config, tile
-from jaxloss._kernels.softmax_xent.tile import Features, Row, Statistic
+from jaxloss._kernels import chips, tile, told
+from jaxloss._kernels.softmax_xent import call, config
+from jaxloss._kernels.told import Told
 
 
 class Rows(NamedTuple):
@@ -89,7 +90,7 @@ def choose(
     classes = shape[1]
     if implementation is not None:
         no = obstacle or config.refusal(implementation, dtype, classes)
-        no = no or config.unfit(implementation)
+        no = no or chips.unfit(implementation)
         if no is not None:
             raise check.unable(
                 f"implementation={implementation!r} {no}",
@@ -99,10 +100,10 @@ def choose(
         how = How(check.function, implementation, base)
         tiles = config.tiles(implementation, shape, dtype)
         return Choice(how, implementation, f"asked for; {tiles}")
-    kernel = config.of_platform(jax.default_backend())
+    kernel = chips.of_platform(jax.default_backend())
     if kernel is None:
         return Choice(None, "xla", "the only one on this platform")
-    no = obstacle or config.refusal(kernel, dtype, classes) or config.unfit(kernel)
+    no = obstacle or config.refusal(kernel, dtype, classes) or chips.unfit(kernel)
     if no is not None:
         return Choice(None, "xla", f"{kernel} {no}")
     if kernel not in config.BY_DEFAULT:
@@ -142,89 +143,13 @@ def _reference_slope(
 # ------------------------------------------------------------------ by the statistic
 
 
-def _features(options: Options) -> Features:
-    smoothing = options.label_smoothing is not None
-    return Features(
-        softcap=options.logit_softcap is not None,
-        temperature=options.temperature is not None,
-        smoothing=smoothing,
-        class_weights=smoothing and options.class_weights is not None,
-        z_loss=options.z_loss is not None,
-    )
+def _told(how: How, rows: Rows, weights: Array) -> Told:
+    classes = rows.logits.shape[1]
+    return told.tell(rows.label, rows.keep, rows.options, classes, weights, how.base)
 
 
-class _Told(NamedTuple):
-    """What is known of the rows beforehand, a column each."""
-
-    row: Row
-    exists: Array
-    label_weight: Array | None
-    on: Features
-
-
-def _told(how: How, rows: Rows, weights: Array) -> _Told:
-    options, classes = rows.options, rows.logits.shape[1]
-    shape = (rows.logits.shape[0], 1)
-    label = rows.label[:, None]
-    exists = (label >= 0) & (label < classes)
-    at = jnp.where(exists, label, tile.ABSENT).astype(jnp.float32)
-    weight = jnp.where(exists, in_base(weights[:, None], how.base), jnp.nan)
-    if rows.keep is not None:
-        at = jnp.where(rows.keep[:, None], at, tile.MASKED)
-    own, label_weight, total = 1.0, None, float(classes)
-    if options.class_weights is not None:
-        own = label_weight = _at_label(options.class_weights, rows.label)[:, None]
-        total = jnp.sum(options.class_weights)
-    smoothing = options.label_smoothing
-    if smoothing is None:
-        smoothing = jnp.zeros((), jnp.float32)
-    spread = smoothing / classes
-
-    def column(value: Array | float | None) -> Array:
-        value = 0.0 if value is None else value
-        return jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
-
-    row = Row(
-        label=at,
-        weight=column(weight),
-        label_mass=column((1 - smoothing) * own + spread * own),
-        others_mass=column(spread * (total - own)),
-        spread=column(spread),
-        z_loss=column(options.z_loss),
-        softcap=column(options.logit_softcap),
-        temperature=column(options.temperature),
-    )
-    return _Told(row, exists, label_weight, _features(options))
-
-
-def _loss(how: How, rows: Rows, told: _Told, seen: Statistic) -> Array:
-    """The losses from the statistics: as in `_core`, `[rows]`."""
-    options = rows.options
-    peak, rest = seen.peak, seen.rest
-    none, inf = peak == -jnp.inf, peak == jnp.inf
-    rest = jnp.where(none, 0, jnp.where(inf & (rest >= 1), jnp.nan, rest))
-    near = seen.at_label == peak
-    gap = jnp.where(near, 0, peak - jnp.where(near, 0, seen.at_label))
-    level, offset = jnp.log1p(rest), peak
-    if options.temperature is not None:
-        gap, offset = gap / options.temperature, peak / options.temperature
-    loss = jnp.where(none | (gap == jnp.inf), jnp.inf, gap + level)
-    loss = jnp.where(told.exists, loss, jnp.nan)
-    if told.label_weight is not None:
-        loss = weighted(loss, told.label_weight)
-    if options.label_smoothing is not None:
-        # Next to an infinite logit every other class is infinitely far.
-        far = jnp.where(inf & (seen.distance > 0), jnp.inf, seen.distance)
-        far = weighted(far + seen.weights * level, told.row.spread)
-        loss = (1 - options.label_smoothing) * loss + far
-    if options.z_loss is not None:
-        loss = loss + options.z_loss * (offset + level) ** 2
-    loss = in_base(loss, how.base)[:, 0]
-    return loss if rows.keep is None else jnp.where(rows.keep, loss, 0)
-
-
-def _call(how: How, told: _Told, **options: Any) -> call.Call:
-    return call.Call(how.function, how.implementation, told.on, **options)
+def _call(how: How, known: Told, **options: Any) -> call.Call:
+    return call.Call(how.function, how.implementation, known.on, **options)
 
 
 def _whole(function: Any, reference: Any, static: int) -> Any:
@@ -248,11 +173,7 @@ def _others_move(d: Rows) -> bool:
 def label_weights(rows: Rows) -> Array | None:
     """The class weight of each row's label, `[rows]`."""
     weights = rows.options.class_weights
-    return None if weights is None else _at_label(weights, rows.label)
-
-
-def _at_label(class_weights: Array, label: Array) -> Array:
-    return class_weights[0][jnp.clip(label, 0, class_weights.shape[1] - 1)]
+    return None if weights is None else told.of_label(weights, rows.label)
 
 
 # ------------------------------------------------------------------ one by one
@@ -261,10 +182,10 @@ def _at_label(class_weights: Array, label: Array) -> Array:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def losses(how: How, rows: Rows) -> Array:
     """The losses, `[rows]`, in float32."""
-    told = _told(how, rows, jnp.ones(rows.label.shape, jnp.float32))
+    known = _told(how, rows, jnp.ones(rows.label.shape, jnp.float32))
     weights = rows.options.class_weights
-    seen, _ = call.rows(_call(how, told), rows.logits, told.row, weights)
-    return _loss(how, rows, told, seen)
+    seen, _ = call.rows(_call(how, known), rows.logits, known.row, weights)
+    return told.losses(known, seen)
 
 
 def _losses_jvp(how: How, primals, tangents):
@@ -281,15 +202,15 @@ losses.defjvp(_losses_jvp, symbolic_zeros=True)
 
 def _apart_by_statistic(how: How, rows: Rows) -> tuple[Array, Array]:
     """The losses and their derivatives in float32: arithmetic on the logits."""
-    told = _told(how, rows, jnp.ones(rows.label.shape, jnp.float32))
+    known = _told(how, rows, jnp.ones(rows.label.shape, jnp.float32))
     weights = rows.options.class_weights
-    seen, _ = call.rows(_call(how, told), rows.logits, told.row, weights)
-    of_row = tile.slope_of(seen, told.row, told.on)
+    seen, _ = call.rows(_call(how, known), rows.logits, known.row, weights)
+    of_row = tile.slope_of(seen, known.row, known.on)
     x = rows.logits.astype(jnp.float32)
     column = jax.lax.broadcasted_iota(jnp.int32, x.shape, 1)
-    is_label = column == told.row.label.astype(jnp.int32)
-    slope = tile.slope(x, is_label, told.row, of_row, weights, told.on)
-    return _loss(how, rows, told, seen), slope
+    is_label = column == known.row.label.astype(jnp.int32)
+    slope = tile.slope(x, is_label, known.row, of_row, weights, known.on)
+    return told.losses(known, seen), slope
 
 
 def _apart_reference(how: How, rows: Rows) -> tuple[Array, Array]:
@@ -331,12 +252,12 @@ total.defjvp(_total_jvp, symbolic_zeros=True)
 def _with_slope(
     how: How, dtype: jnp.dtype, rows: Rows, weights: Array
 ) -> tuple[Array, Array]:
-    told = _told(how, rows, weights)
-    asked = _call(how, told, slope=jnp.dtype(dtype), in_place=True)
+    known = _told(how, rows, weights)
+    asked = _call(how, known, slope=jnp.dtype(dtype), in_place=True)
     class_weights = rows.options.class_weights
-    seen, slope = call.rows(asked, rows.logits, told.row, class_weights)
+    seen, slope = call.rows(asked, rows.logits, known.row, class_weights)
     assert slope is not None
-    return _loss(how, rows, told, seen), slope
+    return told.losses(known, seen), slope
 
 
 with_slope = _whole(_with_slope, _reference_slope, 2)

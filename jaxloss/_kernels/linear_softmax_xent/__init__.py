@@ -1,0 +1,1 @@
+"""A linear head and the cross entropy of its logits, which are never in memory."""
