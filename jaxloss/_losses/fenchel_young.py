@@ -10,6 +10,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import inputs, rows
 from jaxloss._core.exact import add3, split
+from jaxloss._core.explicit import automatic
 from jaxloss._core.fusion import constants, sums
 from jaxloss._core.labels import labelled_rows
 from jaxloss._core.reduce import reduce
@@ -18,6 +19,7 @@ from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check, computing
 
 
+@automatic
 def sparsemax_loss(
     logits: Input,
     labels: Input,
@@ -82,6 +84,7 @@ def sparsemax_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def multiclass_sparsemax_loss(
     scores: Input,
     labels: Input,
@@ -231,6 +234,7 @@ def make_fenchel_young_loss(
         )
     check.choice("translation_equivariant", translation_equivariant, (False, True))
 
+    @automatic
     def fenchel_young_loss(
         scores: Input, targets: Input, *args: Any, **kwargs: Any
     ) -> Array:

@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import padding, rows
+from jaxloss._core.explicit import automatic
 from jaxloss._core.lists import spread
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check, computing
 
 
+@automatic
 def soft_dtw(
     predictions: Input,
     targets: Input,
