@@ -32,7 +32,7 @@ def automatic(function: Callable[Parameters, Result]) -> Callable[Parameters, Re
         if mesh is None:
             return function(*args, **options)
         given = inspect.signature(function).bind(*args, **options).arguments
-        output = jax.tree.leaves(next(iter(given.values())))[0]
+        output = next(iter(jax.tree.leaves(next(iter(given.values())))), None)
         types = dict.fromkeys(mesh.explicit_axes, AxisType.Auto)
         with jax.sharding.use_abstract_mesh(mesh.update_axis_types(types)):
             args, options = jax.tree.map(_untyped, (args, options))

@@ -301,7 +301,7 @@ def convex_kl_divergence(
     warnings.warn(
         "jaxloss.convex_kl_divergence is deprecated: use generalized_kl_divergence",
         DeprecationWarning,
-        stacklevel=2,
+        stacklevel=3,
     )
     return generalized_kl_divergence(
         log_predictions,
