@@ -1,6 +1,7 @@
 """Arrays whose sharding is part of their type, as `jax.make_mesh` has it by default."""
 
 import functools
+import pathlib
 import re
 
 import jax
@@ -10,9 +11,11 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 import jaxloss
+from jaxloss import metrics
 from tests.cases import CASES, FLAGSHIPS
 from tests.devices import test_batch_losses as batches
 from tests.devices.test_sharding import close, collectives, mesh_of, problem
+from tests.test_readme import run
 
 FIRST = {case.name: case for case in reversed(CASES)}
 plain = jaxloss.softmax_cross_entropy_with_integer_labels
@@ -126,6 +129,18 @@ def test_fused_losses(name):
     close(step(*placed(mesh, *pairs)), step(hidden, kernel, labels))
 
 
+@pytest.mark.parametrize(
+    "name", ["accuracy", "top_k_accuracy", "expected_calibration_error"]
+)
+def test_metrics(name):
+    hidden, *_, labels = problem()
+    options = {"k": 2} if name == "top_k_accuracy" else {}
+    measure = functools.partial(getattr(metrics, name), **options)
+    mesh = mesh_of((2, 4), AxisType.Explicit)
+    pairs = (hidden, P("data", "model")), (labels % 16, P("data"))
+    close(jax.jit(measure)(*placed(mesh, *pairs)), measure(hidden, labels % 16))
+
+
 def test_one_by_one_and_without_jit():
     hidden, kernel, _, _, labels = problem()
     mesh = mesh_of((2, 4), AxisType.Explicit)
@@ -178,6 +193,14 @@ def test_the_compiler_does_what_it_does_over_automatic_axes():
         collectives(step, *placed(mesh_of((2, 4), kind), *pairs)) for kind in kinds
     )
     assert typed == untyped
+
+
+def test_the_page_about_it_holds(tmp_path):
+    page = pathlib.Path(__file__).parents[2] / "docs" / "sharding.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    said = re.findall(r"# (\[.*\])$", "".join(blocks), re.MULTILINE)
+    printed = run("".join(blocks), tmp_path).replace("float32", "").strip()
+    assert said == [printed]
 
 
 @pytest.mark.parametrize("name", sorted(FLAGSHIPS))
