@@ -13,6 +13,7 @@ from jaxloss._core.exact import add3, split
 from jaxloss._core.explicit import automatic
 from jaxloss._core.fusion import constants, sums
 from jaxloss._core.labels import labelled_rows
+from jaxloss._core.mesh import beside
 from jaxloss._core.reduce import reduce
 from jaxloss._core.simplex import label_sparsemax
 from jaxloss._core.types import Array, Axis, Input, Reduction
@@ -371,7 +372,7 @@ def _nothing(s: Array, t: Array) -> Array:
     Every Fenchel-Young loss has this derivative. Left to autodiff of a formula in which
     offsets cancel, it would be a difference of large numbers.
     """
-    return jnp.zeros(s.shape[:-1], s.dtype)
+    return beside(jnp.zeros(s.shape[:-1], s.dtype), s, t)
 
 
 def _nothing_jvp(primals, tangents):
