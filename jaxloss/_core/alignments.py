@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, rows, scaled
+from jaxloss._core.mesh import beside
 from jaxloss._core.scaled import Scaled
 from jaxloss._core.types import Array
 
@@ -165,7 +166,7 @@ def _read(
         after = _select(skipped, before, after)
         return after, record(before, entering, after)
 
-    start = States(*map(scaled.of, frames.start))
+    start = beside(States(*map(scaled.of, frames.start)), frames)
     return jax.lax.scan(step, start, (frames.log_p, frames.skipped))
 
 
@@ -236,7 +237,8 @@ def _lost(frames: _Frames) -> Array:
 
     nothing = jnp.zeros(frames.length.shape, frames.log_p.dtype)
     frame_by_frame = jnp.moveaxis(frames.logits, 1, 0), frames.log_p, frames.skipped
-    (end, lost), _ = jax.lax.scan(step, (frames.start, nothing), frame_by_frame)
+    start = beside((frames.start, nothing), frames)
+    (end, lost), _ = jax.lax.scan(step, start, frame_by_frame)
     short = jnp.where(frames.complete, 0, end.blank + end.label)
     return lost + jnp.sum(short, axis=1, keepdims=True)
 

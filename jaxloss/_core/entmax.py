@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxloss._core.axes import exists, is_label, take
 from jaxloss._core.exact import split, two_sum
 from jaxloss._core.exponential import lack
+from jaxloss._core.mesh import beside
 from jaxloss._core.numerics import positive_part
 from jaxloss._core.passes import bounded
 from jaxloss._core.types import Array
@@ -104,7 +105,9 @@ def _threshold(x: Array, beta: Array, axis: int) -> _Threshold:
     def unsettled(state):
         return jnp.any(~state[3]) & (state[4] < _MOST_STEPS)
 
-    start = low, high, low, jnp.zeros(peak.shape, bool), 0
+    unknown = jnp.zeros(peak.shape, bool)
+    low, high, unknown = beside((low, high, unknown), x, beta)
+    start = low, high, low, unknown, 0
     level = jax.lax.while_loop(unsettled, step, start)[2]
     # Once more, for the rounding of the level.
     threshold = _Threshold(peak, level, jnp.zeros_like(level))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from jaxloss._core.mesh import beside
 from jaxloss._core.types import Array
 
 
@@ -42,6 +43,8 @@ def separately(
     def barrier(*values):
         return jax.lax.optimization_barrier(values)
 
+    # As the barrier has them: all differ over the mesh axes over which any does.
+    arrays = beside(arrays)
     results: list[Array] = []
     for function in functions:
         inputs, results = jax.lax.platform_dependent(

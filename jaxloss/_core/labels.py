@@ -12,6 +12,12 @@ from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
+def signed(check: Check, targets: Input) -> Array:
+    """Labels of two classes as -1 and +1, which may come as bool."""
+    sign = check.real("targets", targets)
+    return 2 * sign.astype(jnp.int32) - 1 if sign.dtype == jnp.bool_ else sign
+
+
 class LabelledRows(NamedTuple):
     """Scores, and the label of each row."""
 

@@ -38,6 +38,14 @@ def varying(tree: Tree, names: frozenset[str]) -> Tree:
     return jax.tree.map(cast, tree)
 
 
+def beside(tree: Tree, *others: Tree) -> Tree:
+    """The same arrays, said to differ wherever they or any of the others do.
+
+    The first state of a loop, for instance, beside what the loop reads.
+    """
+    return varying(tree, all_mesh_axes((tree, others)))
+
+
 def shaped_as(
     x: Array, shape: tuple[int, ...], dtype: jnp.dtype
 ) -> jax.ShapeDtypeStruct:

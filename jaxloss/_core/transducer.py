@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, rows, scaled
+from jaxloss._core.mesh import beside
 from jaxloss._core.scaled import Scaled
 from jaxloss._core.types import Array
 
@@ -164,7 +165,8 @@ def _read(edges: _Edges) -> tuple[Scaled, Array]:
     nothing = scaled.of(jnp.zeros_like(edges.start))
     at_once = _select(edges.is_end(jnp.int32(0)), start, nothing)
     diagonals = edges.blank, edges.label, edges.diagonals
-    (_, end), divisions = jax.lax.scan(step, (start, at_once), diagonals)
+    states = beside((start, at_once), edges)
+    (_, end), divisions = jax.lax.scan(step, states, diagonals)
     end = jax.tree.map(
         lambda a: jnp.take_along_axis(a, edges.lattice.length, axis=1)[:, 0], end
     )
@@ -205,7 +207,8 @@ def _lost(edges: _Edges) -> Array:
 
     nothing = jnp.zeros(edges.start.shape[:1], out.dtype)
     diagonals = edges.blank, edges.label, out
-    (_, lost), _ = jax.lax.scan(step, (edges.start, nothing), diagonals)
+    states = beside((edges.start, nothing), edges)
+    (_, lost), _ = jax.lax.scan(step, states, diagonals)
     return lost
 
 
@@ -249,9 +252,9 @@ def _shares(edges: _Edges, divisions: Array) -> tuple[Array, Array]:
         by_label = _onwards(share * written, 0.0, -1)
         return by_blank + by_label, (by_blank, by_label)
 
-    _, shares = jax.lax.scan(
-        step, jnp.zeros_like(edges.start), (divisions, edges.diagonals), reverse=True
-    )
+    start = beside(jnp.zeros_like(edges.start), edges)
+    diagonals = divisions, edges.diagonals
+    _, shares = jax.lax.scan(step, start, diagonals, reverse=True)
     frames = edges.logits.shape[1]
     by_blank, by_label = (_nodes(share, frames) for share in shares)
     return by_blank, by_label

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, rows
+from jaxloss._core.explicit import automatic
 from jaxloss._core.mesh import Tree
 from jaxloss._core.numerics import in_base, softplus
 from jaxloss._core.reduce import divided
@@ -25,6 +26,7 @@ Row = Callable[[Array, Array], Array]
 A column that is not kept holds -inf."""
 
 
+@automatic
 def info_nce_loss(
     queries: Input,
     keys: Input,
@@ -110,6 +112,7 @@ def info_nce_loss(
     return pairs.reduced(loss)
 
 
+@automatic
 def clip_loss(
     images: Input,
     texts: Input,
@@ -184,6 +187,7 @@ def clip_loss(
     return pairs.reduced((of_images + of_texts) / 2)
 
 
+@automatic
 def siglip_loss(
     images: Input,
     texts: Input,

@@ -5,6 +5,7 @@ from typing import Literal
 import jax
 
 from jaxloss._core import logit_divergence
+from jaxloss._core.explicit import automatic
 from jaxloss._core.mesh import Tree
 from jaxloss._core.numerics import in_base
 from jaxloss._core.types import Array, Implementation, Input, Number, Reduction
@@ -17,6 +18,7 @@ Divergence = Literal["kl", "reverse_kl", "jensen_shannon"]
 """From teacher to student, from student to teacher, or to their mixture."""
 
 
+@automatic
 def linear_distillation_loss(
     hidden: Input,
     kernel: Input,

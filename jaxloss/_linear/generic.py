@@ -6,6 +6,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
+from jaxloss._core.explicit import automatic
 from jaxloss._core.mesh import Tree
 from jaxloss._core.types import Array, Implementation, Input, Reduction
 from jaxloss._core.validate import Check
@@ -85,6 +86,7 @@ def linear_loss(row_loss: Callable[..., Array]) -> FusedLoss:
             "Pass the function itself: linear_loss(jaxloss.softmax_focal_loss).",
         )
 
+    @automatic
     def fused(
         hidden: Input,
         kernel: Input,

@@ -6,6 +6,7 @@ from jax.typing import DTypeLike
 from jaxloss._core import axes, rows
 from jaxloss._core.cross_entropy import Options, modified, of_label
 from jaxloss._core.entropy import softmax_entropy
+from jaxloss._core.explicit import automatic
 from jaxloss._core.mesh import Tree
 from jaxloss._core.numerics import in_base
 from jaxloss._core.types import Array, Implementation, Input, Number, Reduction
@@ -16,6 +17,7 @@ from jaxloss._linear.head import Kept, Settings, compute, head
 from jaxloss._linear.labelled import apart, count, labelled, together
 
 
+@automatic
 def linear_softmax_cross_entropy(
     hidden: Input,
     kernel: Input,
@@ -207,6 +209,7 @@ def linear_softmax_cross_entropy(
     )
 
 
+@automatic
 def linear_log_probs(
     hidden: Input,
     kernel: Input,

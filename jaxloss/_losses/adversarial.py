@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
+from jaxloss._core.explicit import automatic
 from jaxloss._core.loudness import loud
 from jaxloss._core.numerics import positive_part, softplus
 from jaxloss._core.reduce import reduce
@@ -17,6 +18,7 @@ GanVariant = Literal[
 """The game that is played."""
 
 
+@automatic
 def gan_discriminator_loss(
     real_logits: Input,
     fake_logits: Input,
@@ -108,6 +110,7 @@ def gan_discriminator_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def gan_generator_loss(
     fake_logits: Input,
     real_logits: Input | None = None,

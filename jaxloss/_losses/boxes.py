@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, norms
+from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import positive_part
 from jaxloss._core.overlap import fraction
 from jaxloss._core.reduce import reduce
@@ -14,6 +15,7 @@ from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def iou_loss(
     predictions: Input,
     targets: Input,

@@ -4,12 +4,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, padding, rows
+from jaxloss._core.explicit import automatic
+from jaxloss._core.mesh import beside
 from jaxloss._core.numerics import in_base, softplus
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check, computing
 
 
+@automatic
 def crf_nll(
     logits: Input,
     labels: Input,
@@ -177,6 +180,7 @@ def _nll(
     one = nowhere[..., :1]
     off = jnp.zeros(one.shape, bool)
     start = (nowhere, jnp.zeros(one.shape, y.dtype), off, off)
+    start = beside(start, steps, transitions, first)
     (others, before, begun, impossible), _ = jax.lax.scan(step, start, steps)
     ends, lost = _relative(jnp.broadcast_to(last, others.shape), before)
     ahead = rows.log_sum_exp(others + ends, -1)

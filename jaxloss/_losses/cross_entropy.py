@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from jaxloss._core import axes, probabilities
 from jaxloss._core.elementwise import entries
+from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import distributed_rows, labelled_rows
 from jaxloss._core.numerics import in_base, weighted
 from jaxloss._core.reduce import reduce
@@ -11,6 +12,7 @@ from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def binary_cross_entropy(
     probs: Input,
     labels: Input,
@@ -78,6 +80,7 @@ def binary_cross_entropy(
     return x.reduced(loss, weights)
 
 
+@automatic
 def categorical_cross_entropy(
     probs: Input,
     targets: Input,
@@ -152,6 +155,7 @@ def categorical_cross_entropy(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def cross_entropy(
     log_probs: Input,
     targets: Input,
@@ -225,6 +229,7 @@ def cross_entropy(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def nll_loss(
     log_probs: Input,
     labels: Input,

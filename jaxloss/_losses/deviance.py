@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs
 from jaxloss._core.counts import poisson_divergence
+from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import exp_excess, exp_excess_over
 from jaxloss._core.reduce import reduce
 from jaxloss._core.relative_entropy import log_ratio
@@ -11,6 +12,7 @@ from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def poisson_deviance(
     log_rate: Input,
     targets: Input,
@@ -65,6 +67,7 @@ def poisson_deviance(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def gamma_deviance(
     log_mean: Input,
     targets: Input,
@@ -121,6 +124,7 @@ def gamma_deviance(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def tweedie_deviance(
     log_mean: Input,
     targets: Input,

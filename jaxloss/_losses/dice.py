@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import rows
+from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import logistic_loss
 from jaxloss._core.overlap import Overlap, fraction
 from jaxloss._core.reduce import divided, reduce
@@ -14,6 +15,7 @@ from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def dice_loss_with_integer_labels(
     logits: Input,
     labels: Input,
@@ -92,6 +94,7 @@ def dice_loss_with_integer_labels(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def dice_cross_entropy_loss(
     logits: Input,
     labels: Input,
@@ -182,6 +185,7 @@ def dice_cross_entropy_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def generalized_dice_loss(
     logits: Input,
     targets: Input,

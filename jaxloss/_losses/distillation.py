@@ -5,6 +5,7 @@ from typing import Literal
 import jax.numpy as jnp
 
 from jaxloss._core import rows
+from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import LabelledRows, reduced, with_label
 from jaxloss._core.logit_divergence import between, cooled
 from jaxloss._core.logit_pairs import logit_pairs
@@ -12,6 +13,7 @@ from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
+@automatic
 def distillation_loss(
     logits: Input,
     teacher_logits: Input,

@@ -5,11 +5,13 @@ import math
 import jax.numpy as jnp
 
 from jaxloss._core import logit_divergence, norms
+from jaxloss._core.explicit import automatic
 from jaxloss._core.logit_pairs import logit_pairs
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
+@automatic
 def total_variation(
     logits: Input,
     target_logits: Input,
@@ -77,6 +79,7 @@ def total_variation(
     return x.reduced(check, loss, weights=weights, reduction=reduction)
 
 
+@automatic
 def hellinger_distance(
     logits: Input,
     target_logits: Input,
@@ -150,6 +153,7 @@ def hellinger_distance(
     return x.reduced(check, loss, weights=weights, reduction=reduction)
 
 
+@automatic
 def renyi_divergence(
     logits: Input,
     target_logits: Input,

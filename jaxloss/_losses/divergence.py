@@ -6,10 +6,12 @@ import warnings
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, relative_entropy
+from jaxloss._core.explicit import automatic
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def kl_divergence(
     log_predictions: Input,
     targets: Input,
@@ -104,6 +106,7 @@ def kl_divergence(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
+@automatic
 def kl_divergence_with_log_targets(
     log_predictions: Input,
     log_targets: Input,
@@ -181,6 +184,7 @@ def kl_divergence_with_log_targets(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
+@automatic
 def generalized_kl_divergence(
     log_predictions: Input,
     targets: Input,
@@ -264,6 +268,7 @@ def generalized_kl_divergence(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
+@automatic
 def convex_kl_divergence(
     log_predictions: Input,
     targets: Input,
@@ -296,7 +301,7 @@ def convex_kl_divergence(
     warnings.warn(
         "jaxloss.convex_kl_divergence is deprecated: use generalized_kl_divergence",
         DeprecationWarning,
-        stacklevel=2,
+        stacklevel=3,
     )
     return generalized_kl_divergence(
         log_predictions,

@@ -4,10 +4,12 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs, probabilities
 from jaxloss._core.entropy import softmax_entropy as entropy_of_logits
+from jaxloss._core.explicit import automatic
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def entropy(
     probs: Input,
     *,
@@ -72,6 +74,7 @@ def entropy(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
+@automatic
 def softmax_entropy(
     logits: Input,
     *,

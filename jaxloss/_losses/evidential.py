@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxloss._core import inputs
 from jaxloss._core.dirichlet import kl_from_uniform
 from jaxloss._core.elementwise import entries
+from jaxloss._core.explicit import automatic
 from jaxloss._core.gamma import digamma_rise, log_gamma_half
 from jaxloss._core.logarithm import log1p_square
 from jaxloss._core.others import others
@@ -18,6 +19,7 @@ from jaxloss._core.validate import Check, is_off
 VARIANTS = ("mse", "log", "digamma")
 
 
+@automatic
 def evidential_classification_loss(
     evidence: Input,
     targets: Input,
@@ -135,6 +137,7 @@ def evidential_classification_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def evidential_regression_loss(
     mean: Input,
     targets: Input,

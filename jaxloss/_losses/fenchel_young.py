@@ -10,14 +10,17 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import inputs, rows
 from jaxloss._core.exact import add3, split
+from jaxloss._core.explicit import automatic
 from jaxloss._core.fusion import constants, sums
 from jaxloss._core.labels import labelled_rows
+from jaxloss._core.mesh import beside
 from jaxloss._core.reduce import reduce
 from jaxloss._core.simplex import label_sparsemax
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check, computing
 
 
+@automatic
 def sparsemax_loss(
     logits: Input,
     labels: Input,
@@ -82,6 +85,7 @@ def sparsemax_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def multiclass_sparsemax_loss(
     scores: Input,
     labels: Input,
@@ -231,6 +235,7 @@ def make_fenchel_young_loss(
         )
     check.choice("translation_equivariant", translation_equivariant, (False, True))
 
+    @automatic
     def fenchel_young_loss(
         scores: Input, targets: Input, *args: Any, **kwargs: Any
     ) -> Array:
@@ -379,7 +384,7 @@ def _nothing(s: Array, t: Array) -> Array:
     Every Fenchel-Young loss has this derivative. Left to autodiff of a formula in which
     offsets cancel, it would be a difference of large numbers.
     """
-    return jnp.zeros(s.shape[:-1], s.dtype)
+    return beside(jnp.zeros(s.shape[:-1], s.dtype), s, t)
 
 
 def _nothing_jvp(primals, tangents):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, inputs, rows
+from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import distributed_rows, labelled_rows
 from jaxloss._core.modulation import (
     class_focal,
@@ -21,6 +22,7 @@ from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
+@automatic
 def sigmoid_focal_loss(
     logits: Input,
     labels: Input,
@@ -104,6 +106,7 @@ def sigmoid_focal_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def softmax_focal_loss(
     logits: Input,
     labels: Input,

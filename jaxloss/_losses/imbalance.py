@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from jaxloss._core import axes, inputs
 from jaxloss._core.cross_entropy import Options, of_label
+from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import expm1
 from jaxloss._core.labels import labelled_rows
 from jaxloss._core.numerics import weighted
@@ -13,6 +14,7 @@ from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, computing
 
 
+@automatic
 def logit_adjusted_cross_entropy(
     logits: Input,
     labels: Input,
@@ -118,6 +120,7 @@ def logit_adjusted_cross_entropy(
     )
 
 
+@automatic
 def class_balanced_weights(
     counts: Input, *, beta: Number = 0.9999, normalize: bool = True
 ) -> Array:
@@ -191,6 +194,7 @@ def class_balanced_weights(
     return divided(result * size, total)
 
 
+@automatic
 def top_k_mean(
     losses: Input,
     k: int,

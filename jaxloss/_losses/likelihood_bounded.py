@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxloss._core import inputs
 from jaxloss._core.bessel import log_i0e
 from jaxloss._core.counts import binomial_divergence
+from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import expm1
 from jaxloss._core.gamma_function import combinations_excess
 from jaxloss._core.numerics import in_base, sech_squared, softplus, weighted
@@ -16,6 +17,7 @@ from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def beta_nll(
     log_alpha: Input,
     targets: Input,
@@ -104,6 +106,7 @@ def beta_nll(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def von_mises_nll(
     mean: Input,
     targets: Input,
@@ -181,6 +184,7 @@ def von_mises_nll(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def discretized_logistic_nll(
     mean: Input,
     targets: Input,

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs
 from jaxloss._core.counts import binomial_divergence, negative_binomial, poisson
+from jaxloss._core.explicit import automatic
 from jaxloss._core.gamma_function import combinations_excess
 from jaxloss._core.numerics import in_base
 from jaxloss._core.reduce import reduce
@@ -11,6 +12,7 @@ from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def poisson_nll(
     log_rate: Input,
     targets: Input,
@@ -76,6 +78,7 @@ def poisson_nll(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def binomial_nll(
     logits: Input,
     targets: Input,
@@ -153,6 +156,7 @@ def binomial_nll(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def negative_binomial_nll(
     log_mean: Input,
     targets: Input,

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, rows
+from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import labelled_rows
 from jaxloss._core.numerics import in_base, logistic_loss
 from jaxloss._core.reduce import reduce
@@ -10,6 +11,7 @@ from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def bernoulli_nll(
     logits: Input,
     labels: Input,
@@ -72,6 +74,7 @@ def bernoulli_nll(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def categorical_nll(
     logits: Input,
     labels: Input,

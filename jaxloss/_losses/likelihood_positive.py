@@ -5,6 +5,7 @@ import math
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
+from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import exp_excess
 from jaxloss._core.gamma_function import binet
 from jaxloss._core.numerics import in_base, weighted
@@ -16,6 +17,7 @@ from jaxloss._core.validate import Check
 _LOG_2PI = math.log(2 * math.pi)
 
 
+@automatic
 def gamma_nll(
     log_mean: Input,
     targets: Input,
@@ -97,6 +99,7 @@ def gamma_nll(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def exponential_nll(
     log_rate: Input,
     targets: Input,
@@ -158,6 +161,7 @@ def exponential_nll(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def weibull_nll(
     log_scale: Input,
     targets: Input,
@@ -236,6 +240,7 @@ def weibull_nll(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def log_normal_nll(
     mean: Input,
     targets: Input,

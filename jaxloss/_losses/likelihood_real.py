@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import inputs
+from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import exp_excess
 from jaxloss._core.gamma_function import half_step
 from jaxloss._core.numerics import in_base
@@ -18,6 +19,7 @@ from jaxloss._core.validate import Check
 _LOG_2PI = math.log(2 * math.pi)
 
 
+@automatic
 def gaussian_nll(
     mean: Input,
     targets: Input,
@@ -93,6 +95,7 @@ def gaussian_nll(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def laplace_nll(
     mean: Input,
     targets: Input,
@@ -163,6 +166,7 @@ def laplace_nll(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def student_t_nll(
     mean: Input,
     targets: Input,

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs
 from jaxloss._core.counts import negative_binomial, poisson
+from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import expm1
 from jaxloss._core.numerics import in_base, sigmoid, softplus
 from jaxloss._core.reduce import reduce
@@ -12,6 +13,7 @@ from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def zero_inflated_poisson_nll(
     log_rate: Input,
     targets: Input,
@@ -94,6 +96,7 @@ def zero_inflated_poisson_nll(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def zero_inflated_negative_binomial_nll(
     log_mean: Input,
     targets: Input,

@@ -4,12 +4,14 @@ The target's logits come second, as the targets of every loss do; the divergence
 exact where the two are nearly equal, and either argument has derivatives.
 """
 
+from jaxloss._core.explicit import automatic
 from jaxloss._core.logit_divergence import Kind, between, cooled
 from jaxloss._core.logit_pairs import logit_pairs
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
+@automatic
 def softmax_kl_divergence(
     logits: Input,
     target_logits: Input,
@@ -89,6 +91,7 @@ def softmax_kl_divergence(
     )
 
 
+@automatic
 def reverse_kl_divergence(
     logits: Input,
     target_logits: Input,
@@ -163,6 +166,7 @@ def reverse_kl_divergence(
     )
 
 
+@automatic
 def js_divergence(
     logits: Input,
     target_logits: Input,

@@ -2,16 +2,16 @@
 
 from typing import Literal
 
-import jax.numpy as jnp
-
 from jaxloss._core import inputs
+from jaxloss._core.explicit import automatic
 from jaxloss._core.hinge import all_rivals, signed_hinge, strongest_rival
-from jaxloss._core.labels import labelled_rows
+from jaxloss._core.labels import labelled_rows, signed
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def hinge_loss(
     predictor_outputs: Input,
     targets: Input,
@@ -72,6 +72,7 @@ def hinge_loss(
     )
 
 
+@automatic
 def squared_hinge_loss(
     predictor_outputs: Input,
     targets: Input,
@@ -129,6 +130,7 @@ def squared_hinge_loss(
     )
 
 
+@automatic
 def perceptron_loss(
     predictor_outputs: Input,
     targets: Input,
@@ -187,6 +189,7 @@ def perceptron_loss(
     )
 
 
+@automatic
 def multiclass_hinge_loss(
     scores: Input,
     labels: Input,
@@ -259,8 +262,7 @@ def multiclass_hinge_loss(
       multi-class pattern recognition*, ESANN 1999.
 
     Elsewhere: `optax.multiclass_hinge_loss` (Crammer-Singer, margin and power 1);
-    `torch.nn.functional.multi_margin_loss` (Weston-Watkins divided by the number of
-    classes).
+    `torch.nn.functional.multi_margin_loss` (Weston-Watkins, averaged).
     """
     check = Check("multiclass_hinge_loss")
     check.choice("power", power, (1, 2))
@@ -280,6 +282,7 @@ def multiclass_hinge_loss(
     )
 
 
+@automatic
 def multiclass_perceptron_loss(
     scores: Input,
     labels: Input,
@@ -363,14 +366,10 @@ def _binary(
 ) -> Array:
     """A hinge of signed labels, from the arguments to the reduction."""
     check.reduction(reduction)
-    sign = check.real("targets", targets)
-    if sign.dtype == jnp.bool_:
-        sign = 2 * sign.astype(jnp.int32) - 1
-    x, sign, keep = inputs.elements(
-        check, where, predictor_outputs=predictor_outputs, targets=sign
+    outputs = {"predictor_outputs": predictor_outputs}
+    (x, sign), keep = inputs.aligned(
+        check, where, outputs, {"targets": signed(check, targets)}, {"targets": 1.0}
     )
-    if keep is not None:
-        sign = jnp.where(keep, sign, 1)
     loss = signed_hinge(x, sign, margin, power)
     weights = check.weights(weights, loss)
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
@@ -395,6 +394,5 @@ def _multiclass(
     x, label = labelled_rows(check, axis, where, ignore_index, labels, scores=scores)
     lead = x.spread(check.parameter("margin", margin, x.like, low=0))
     hinge = strongest_rival if variant == "crammer_singer" else all_rivals
-    loss = jnp.squeeze(hinge(x.predictions, label, lead, power, x.axis), x.axis)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    loss = hinge(x.predictions, label, lead, power, x.axis)
+    return x.reduced(check, loss, weights=weights, reduction=reduction)

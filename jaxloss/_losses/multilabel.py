@@ -8,6 +8,8 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import inputs
 from jaxloss._core.exact import add3
+from jaxloss._core.explicit import automatic
+from jaxloss._core.labels import signed
 from jaxloss._core.modulation import class_focal
 from jaxloss._core.numerics import (
     in_base,
@@ -23,6 +25,7 @@ from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def asymmetric_loss(
     logits: Input,
     labels: Input,
@@ -105,6 +108,7 @@ def asymmetric_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def soft_margin_loss(
     logits: Input,
     targets: Input,
@@ -161,11 +165,9 @@ def soft_margin_loss(
     check = Check("soft_margin_loss")
     check.reduction(reduction)
     check.base(base)
-    sign = check.real("targets", targets)
-    if sign.dtype == jnp.bool_:
-        sign = 2 * sign.astype(jnp.int32) - 1
+    sign = {"targets": signed(check, targets)}
     (x, sign), keep = inputs.aligned(
-        check, where, {"logits": logits}, {"targets": sign}, {"targets": 1.0}
+        check, where, {"logits": logits}, sign, {"targets": 1.0}
     )
     sign = jnp.where(jnp.abs(sign) == 1, sign, jnp.nan)
     loss = in_base(softplus(-sign * x), base)
@@ -173,6 +175,7 @@ def soft_margin_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def multilabel_soft_margin_loss(
     logits: Input,
     labels: Input,
@@ -242,6 +245,7 @@ def multilabel_soft_margin_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def multilabel_margin_loss(
     scores: Input,
     labels: Input,
@@ -305,14 +309,12 @@ def multilabel_margin_loss(
     x = inputs.rows(check, axis, where, scores=scores, labels=labels)
     y = x.require_targets()
     lead = check.parameter("margin", margin, x.like, low=0)
-    holds = y == 1
-    rival = y == 0
+    holds, rival = y == 1, y == 0
     if x.entries is not None:
         holds, rival = holds & x.entries, rival & x.entries
     invalid = jnp.any((y != 0) & (y != 1), axis=x.axis)
-    s, holds, rival = (
-        jnp.moveaxis(a, x.axis, -1) for a in (x.predictions, holds, rival)
-    )
+    arrays = x.predictions, holds, rival
+    s, holds, rival = (jnp.moveaxis(a, x.axis, -1) for a in arrays)
     s = s + jnp.where(invalid[..., None], jnp.nan, 0)
     dtype = s.dtype
     lead = jnp.broadcast_to(lead, x.shape)[..., None]

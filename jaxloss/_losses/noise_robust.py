@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from jaxloss._core import rows
 from jaxloss._core.entropy import softmax_entropy
+from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import tsallis
 from jaxloss._core.labels import LabelledRows, labelled_rows, reduced, with_label
 from jaxloss._core.numerics import weighted
@@ -11,6 +12,7 @@ from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
+@automatic
 def generalized_cross_entropy(
     logits: Input,
     labels: Input,
@@ -90,6 +92,7 @@ def generalized_cross_entropy(
     )
 
 
+@automatic
 def symmetric_cross_entropy(
     logits: Input,
     labels: Input,
@@ -179,6 +182,7 @@ def symmetric_cross_entropy(
     )
 
 
+@automatic
 def confidence_penalty_cross_entropy(
     logits: Input,
     labels: Input,
@@ -263,6 +267,7 @@ def confidence_penalty_cross_entropy(
     )
 
 
+@automatic
 def mixup_cross_entropy(
     logits: Input,
     labels: Input,

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
+from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import (
     in_base,
     logistic_loss,
@@ -17,6 +18,7 @@ from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check, computing
 
 
+@automatic
 def coral_loss(
     logits: Input,
     labels: Input,
@@ -97,6 +99,7 @@ def coral_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def corn_loss(
     logits: Input,
     labels: Input,
@@ -176,6 +179,7 @@ def corn_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def cumulative_link_loss(
     predictions: Input,
     labels: Input,

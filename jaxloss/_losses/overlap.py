@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jaxloss._core.explicit import automatic
 from jaxloss._core.overlap import Overlap, fraction
 from jaxloss._core.reduce import reduce
 from jaxloss._core.segmented import images, over_classes
@@ -10,6 +11,7 @@ from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def tversky_loss(
     logits: Input,
     targets: Input,
@@ -94,6 +96,7 @@ def tversky_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def focal_tversky_loss(
     logits: Input,
     targets: Input,
@@ -183,6 +186,7 @@ def focal_tversky_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def jaccard_loss(
     logits: Input,
     targets: Input,

@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import batch, norms, rows
+from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import positive_part, softplus
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def circle_loss(
     embeddings: Input,
     labels: Input,
@@ -106,6 +108,7 @@ def circle_loss(
     )
 
 
+@automatic
 def multi_similarity_loss(
     embeddings: Input,
     labels: Input,

@@ -7,12 +7,14 @@ from jaxloss._core import inputs
 from jaxloss._core.angle import angle
 from jaxloss._core.distances import between
 from jaxloss._core.exact import add3
+from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import positive_part
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, computing
 
 
+@automatic
 def contrastive_loss(
     first: Input,
     second: Input,
@@ -92,6 +94,7 @@ def contrastive_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def cosine_embedding_loss(
     first: Input,
     second: Input,
@@ -175,6 +178,7 @@ def cosine_embedding_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def hinge_embedding_loss(
     distances: Input,
     labels: Input,
@@ -240,6 +244,7 @@ def hinge_embedding_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def margin_ranking_loss(
     first: Input,
     second: Input,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
+from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import exp_excess
 from jaxloss._core.log_gamma import tangent_gap
 from jaxloss._core.numerics import (
@@ -22,6 +23,7 @@ from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def gaussian_kl_divergence(
     mean: Input,
     log_variance: Input,
@@ -101,6 +103,7 @@ def gaussian_kl_divergence(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def bernoulli_kl_divergence(
     logits: Input,
     target_logits: Input,
@@ -165,6 +168,7 @@ def bernoulli_kl_divergence(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def dirichlet_kl_divergence(
     concentration: Input,
     prior_concentration: Input,

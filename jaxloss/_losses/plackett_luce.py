@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
+from jaxloss._core.explicit import automatic
 from jaxloss._core.lists import lists
 from jaxloss._core.numerics import in_base, softplus
 from jaxloss._core.reduce import reduce
@@ -12,6 +13,7 @@ from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def plackett_luce_nll(
     logits: Input,
     ranking: Input,
@@ -127,6 +129,7 @@ def plackett_luce_nll(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def listmle_loss(
     logits: Input,
     labels: Input,
@@ -218,6 +221,7 @@ def listmle_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def bayesian_personalized_ranking_loss(
     positives: Input,
     negatives: Input,

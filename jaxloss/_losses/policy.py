@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
+from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import weighted
 from jaxloss._core.parameters import kept_parameter
 from jaxloss._core.reduce import reduce
@@ -12,6 +13,7 @@ from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def ppo_loss(
     log_probs: Input,
     advantages: Input,
@@ -98,6 +100,7 @@ def ppo_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def cispo_loss(
     log_probs: Input,
     advantages: Input,
@@ -171,6 +174,7 @@ def cispo_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def sapo_loss(
     log_probs: Input,
     advantages: Input,
@@ -253,6 +257,7 @@ def sapo_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def value_clip_loss(
     values: Input,
     returns: Input,

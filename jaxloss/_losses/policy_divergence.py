@@ -5,6 +5,7 @@ from typing import Literal
 import jax
 
 from jaxloss._core import inputs, surrogate
+from jaxloss._core.explicit import automatic
 from jaxloss._core.loudness import loud
 from jaxloss._core.numerics import in_base
 from jaxloss._core.reduce import reduce
@@ -12,6 +13,7 @@ from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def kl_estimate(
     log_probs: Input,
     reference_log_probs: Input,
@@ -88,6 +90,7 @@ def kl_estimate(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def sequence_log_ratio(
     log_probs: Input,
     old_log_probs: Input,

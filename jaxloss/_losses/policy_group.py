@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import surrogate
+from jaxloss._core.explicit import automatic
 from jaxloss._core.inputs import both
 from jaxloss._core.parameters import kept_parameter
 from jaxloss._core.reduce import divided
@@ -24,6 +25,7 @@ KLEstimator = Literal["k1", "k2", "k3"]
 """See `kl_estimate`."""
 
 
+@automatic
 def grpo_loss(
     log_probs: Input,
     advantages: Input,
@@ -145,6 +147,7 @@ def grpo_loss(
     return _aggregated(loss, keep, aggregation, max_length, axis_name)
 
 
+@automatic
 def aggregate_tokens(
     token_losses: Input,
     *,

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from jaxloss._core import rows
+from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import distributed_rows
 from jaxloss._core.numerics import in_base
 from jaxloss._core.reduce import reduce
@@ -10,6 +11,7 @@ from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def poly_loss_cross_entropy(
     logits: Input,
     labels: Input,

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import jax
 
 from jaxloss._core import inputs
+from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import step
 from jaxloss._core.parameters import kept_parameter
 from jaxloss._core.preference import VARIANTS, Settings, pair
@@ -29,6 +30,7 @@ PreferenceVariant = Literal[
 """The forms of `dpo_loss`."""
 
 
+@automatic
 def dpo_loss(
     chosen_log_probs: Input,
     rejected_log_probs: Input,
@@ -197,6 +199,7 @@ class PreferenceRewards(NamedTuple):
     """1 where the chosen answer has the higher reward, 0 where not, 1/2 for a tie."""
 
 
+@automatic
 def preference_rewards(
     chosen_log_probs: Input,
     rejected_log_probs: Input,

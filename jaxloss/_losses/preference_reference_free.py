@@ -1,6 +1,7 @@
 """Preferences between two answers, without a reference policy."""
 
 from jaxloss._core import inputs
+from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import softplus
 from jaxloss._core.odds import odds_ratio_loss
 from jaxloss._core.parameters import kept_parameter
@@ -10,6 +11,7 @@ from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
+@automatic
 def cpo_loss(
     chosen_log_probs: Input,
     rejected_log_probs: Input,
@@ -94,6 +96,7 @@ def cpo_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def simpo_loss(
     chosen_average_log_probs: Input,
     rejected_average_log_probs: Input,
@@ -167,6 +170,7 @@ def simpo_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def orpo_loss(
     chosen_average_log_probs: Input,
     rejected_average_log_probs: Input,

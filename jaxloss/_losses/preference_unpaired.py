@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs
 from jaxloss._core.exact import add3
+from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import sigmoid
 from jaxloss._core.parameters import kept_parameter
 from jaxloss._core.reduce import divided, reduce
@@ -12,6 +13,7 @@ from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def kto_loss(
     log_probs: Input,
     labels: Input,
@@ -109,6 +111,7 @@ def kto_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def kto_reference_point(
     log_probs: Input,
     reference_log_probs: Input,

@@ -3,10 +3,12 @@
 import jax.numpy as jnp
 
 from jaxloss._core.elementwise import residuals
+from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import positive_part
 from jaxloss._core.types import Array, Input, Number, Reduction
 
 
+@automatic
 def quantile_loss(
     predictions: Input,
     targets: Input,
@@ -76,6 +78,7 @@ def quantile_loss(
     )
 
 
+@automatic
 def expectile_loss(
     predictions: Input,
     targets: Input,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
+from jaxloss._core.explicit import automatic
 from jaxloss._core.lists import differences, lists, over_pairs, pair_weights, spread
 from jaxloss._core.numerics import in_base, positive_part, sigmoid, softplus
 from jaxloss._core.reduce import reduce
@@ -11,6 +12,7 @@ from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def pairwise_logistic_loss(
     logits: Input,
     labels: Input,
@@ -95,6 +97,7 @@ def pairwise_logistic_loss(
     )
 
 
+@automatic
 def pairwise_hinge_loss(
     logits: Input,
     labels: Input,
@@ -176,6 +179,7 @@ def pairwise_hinge_loss(
     )
 
 
+@automatic
 def pairwise_soft_zero_one_loss(
     logits: Input,
     labels: Input,
@@ -255,6 +259,7 @@ def pairwise_soft_zero_one_loss(
     )
 
 
+@automatic
 def pairwise_mse_loss(
     logits: Input,
     labels: Input,

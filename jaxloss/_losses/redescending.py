@@ -2,9 +2,11 @@
 
 from jaxloss._core import robust
 from jaxloss._core.elementwise import residuals
+from jaxloss._core.explicit import automatic
 from jaxloss._core.types import Array, Input, Number, Reduction
 
 
+@automatic
 def cauchy_loss(
     predictions: Input,
     targets: Input,
@@ -63,6 +65,7 @@ def cauchy_loss(
     return x.reduced(robust.scaled(robust.CAUCHY, x.residual, scale), weights)
 
 
+@automatic
 def welsch_loss(
     predictions: Input,
     targets: Input,
@@ -122,6 +125,7 @@ def welsch_loss(
     return x.reduced(robust.scaled(robust.WELSCH, x.residual, scale), weights)
 
 
+@automatic
 def geman_mcclure_loss(
     predictions: Input,
     targets: Input,
@@ -180,6 +184,7 @@ def geman_mcclure_loss(
     return x.reduced(robust.scaled(robust.GEMAN_MCCLURE, x.residual, scale), weights)
 
 
+@automatic
 def tukey_biweight_loss(
     predictions: Input,
     targets: Input,

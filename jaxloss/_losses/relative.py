@@ -5,11 +5,13 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core.elementwise import residuals
+from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import step
 from jaxloss._core.residual import magnitude
 from jaxloss._core.types import Array, Input, Number, Reduction
 
 
+@automatic
 def squared_log_error(
     predictions: Input,
     targets: Input,
@@ -66,6 +68,7 @@ def squared_log_error(
     return x.reduced(jnp.square(_log1p_ratio(*x.arrays)), weights)
 
 
+@automatic
 def absolute_percentage_error(
     predictions: Input,
     targets: Input,
@@ -130,6 +133,7 @@ def absolute_percentage_error(
     return x.reduced(100 * ratio, weights)
 
 
+@automatic
 def symmetric_absolute_percentage_error(
     predictions: Input,
     targets: Input,
@@ -190,6 +194,7 @@ def symmetric_absolute_percentage_error(
     return x.reduced(200 * _relative_difference(*x.arrays), weights)
 
 
+@automatic
 def symlog_squared_error(
     predictions: Input,
     targets: Input,

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 from jaxloss._core import residual, robust
 from jaxloss._core.barron import barron
 from jaxloss._core.elementwise import residuals
+from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import positive_part
 from jaxloss._core.types import Array, Input, Number, Reduction
 
 
+@automatic
 def smooth_l1_loss(
     predictions: Input,
     targets: Input,
@@ -73,6 +75,7 @@ def smooth_l1_loss(
     return x.reduced(residual.smooth_l1(x.residual, beta), weights)
 
 
+@automatic
 def pseudo_huber_loss(
     predictions: Input,
     targets: Input,
@@ -135,6 +138,7 @@ def pseudo_huber_loss(
     return x.reduced(robust.scaled(robust.PSEUDO_HUBER, x.residual, delta), weights)
 
 
+@automatic
 def charbonnier_loss(
     predictions: Input,
     targets: Input,
@@ -196,6 +200,7 @@ def charbonnier_loss(
     return x.reduced(loss, weights)
 
 
+@automatic
 def robust_loss(
     predictions: Input,
     targets: Input,
@@ -271,6 +276,7 @@ def robust_loss(
     return x.reduced(barron(x.residual / scale, alpha), weights)
 
 
+@automatic
 def epsilon_insensitive_loss(
     predictions: Input,
     targets: Input,

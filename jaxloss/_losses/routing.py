@@ -4,11 +4,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, rows
+from jaxloss._core.explicit import automatic
 from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check, computing
 
 
+@automatic
 def load_balancing_loss(
     router_logits: Input,
     expert_indices: Input | None = None,
@@ -109,6 +111,7 @@ def load_balancing_loss(
     return experts * jnp.sum(share * divided(probabilities, count))
 
 
+@automatic
 def router_z_loss(
     router_logits: Input,
     *,

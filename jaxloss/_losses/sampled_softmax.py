@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import rows
+from jaxloss._core.explicit import automatic
 from jaxloss._core.inputs import both
 from jaxloss._core.numerics import in_base
 from jaxloss._core.reduce import reduce
@@ -11,6 +12,7 @@ from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check, computing
 
 
+@automatic
 def sampled_softmax_cross_entropy(
     logits: Input,
     sampled_logits: Input,

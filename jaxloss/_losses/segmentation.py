@@ -5,11 +5,13 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from jaxloss._core.explicit import automatic
 from jaxloss._core.overlap import Overlap, fraction, overlap_of
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def dice_loss(
     predictions: Input,
     targets: Input,
@@ -115,6 +117,7 @@ def dice_loss(
     )
 
 
+@automatic
 def binary_dice_loss(
     predictions: Input,
     targets: Input,
@@ -184,6 +187,7 @@ def binary_dice_loss(
     return _dice(check, overlap, None, smooth, 0.5, 0.5, "mean", False)
 
 
+@automatic
 def multiclass_generalized_dice_loss(
     predictions: Input,
     targets: Input,

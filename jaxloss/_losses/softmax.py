@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs, rows
 from jaxloss._core.cross_entropy import Loss, Options, of_distribution, of_label
+from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import distributed_rows, labelled_rows
 from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.types import (
@@ -20,6 +21,7 @@ from jaxloss._core.validate import Check
 from jaxloss._kernels.softmax_xent import op as kernels
 
 
+@automatic
 def softmax_cross_entropy_with_integer_labels(
     logits: Input,
     labels: Input,
@@ -135,6 +137,7 @@ def softmax_cross_entropy_with_integer_labels(
     return _reduced(check, x, result, weights, reduction)
 
 
+@automatic
 def softmax_cross_entropy(
     logits: Input,
     labels: Input,
@@ -233,6 +236,7 @@ def softmax_cross_entropy(
     return _reduced(check, x, result, weights, reduction)
 
 
+@automatic
 def safe_softmax_cross_entropy(logits: Input, labels: Input) -> Array:
     r"""Softmax cross entropy with :math:`0 \cdot \infty = 0`, under optax's name.
 

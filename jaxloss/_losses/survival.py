@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import batch, weighted_sums
+from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import in_base, softplus
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Reduction
@@ -15,6 +16,7 @@ Ties = Literal["breslow", "efron"]
 """Whom events at one time face."""
 
 
+@automatic
 def cox_partial_nll(
     log_hazards: Input,
     times: Input,

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import padding, transducer
+from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import check_blank
 from jaxloss._core.numerics import in_base
 from jaxloss._core.reduce import reduce
@@ -11,6 +12,7 @@ from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check, computing
 
 
+@automatic
 def rnnt_loss(
     logits: Input,
     labels: Input,

@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, norms, rows, samples
+from jaxloss._core.explicit import automatic
 from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.residual import magnitude
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def wasserstein_1d(
     predictions: Input,
     targets: Input,
@@ -87,6 +89,7 @@ def wasserstein_1d(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def sliced_wasserstein(
     predictions: Input,
     targets: Input,
@@ -176,6 +179,7 @@ def sliced_wasserstein(
     return divided(jnp.sum(costs), count * projections)
 
 
+@automatic
 def sinkhorn_divergence(
     predictions: Input,
     targets: Input,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxloss._core import samples
+from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import expm1
 from jaxloss._core.reduce import divided
 from jaxloss._core.types import Array, Input, Number
@@ -17,6 +18,7 @@ Estimator = Literal["biased", "unbiased"]
 """Whether a sample is paired with itself."""
 
 
+@automatic
 def mmd_loss(
     predictions: Input,
     targets: Input,
@@ -109,6 +111,7 @@ def mmd_loss(
     return _discrepancy(cloud, dissimilarity, estimator)
 
 
+@automatic
 def energy_distance(
     predictions: Input,
     targets: Input,

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
+from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import exp_excess
 from jaxloss._core.numerics import in_base
 from jaxloss._core.reduce import reduce
@@ -11,6 +12,7 @@ from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
+@automatic
 def vae_kl_divergence(
     mean: Input,
     log_variance: Input,
@@ -82,6 +84,7 @@ def vae_kl_divergence(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+@automatic
 def vq_commitment_loss(
     encoded: Input,
     codes: Input,
@@ -141,6 +144,7 @@ def vq_commitment_loss(
     )
 
 
+@automatic
 def vq_codebook_loss(
     codes: Input,
     encoded: Input,

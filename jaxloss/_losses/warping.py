@@ -4,12 +4,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import padding, rows
+from jaxloss._core.explicit import automatic
 from jaxloss._core.lists import spread
+from jaxloss._core.mesh import beside
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check, computing
 
 
+@automatic
 def soft_dtw(
     predictions: Input,
     targets: Input,
@@ -185,6 +188,7 @@ def _soft_dtw(
 
     nothing = jnp.full((*lead, rows_), jnp.inf, costs.dtype)
     start = (nothing, nothing, jnp.zeros(lead, costs.dtype))
+    start = beside(start, costs, ends, gamma)
     index = jnp.arange(shape[0], dtype=jnp.int32)
     (_, _, result), _ = jax.lax.scan(step, start, (diagonals, there, index))
     return result

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, inputs, rows
+from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import labelled_rows
 from jaxloss._core.numerics import weighted
 from jaxloss._core.types import Array, Axis, Input
@@ -11,6 +12,7 @@ from jaxloss._core.validate import Check
 from jaxloss.metrics._averages import Calibration, Mean, total_of, weight_of
 
 
+@automatic
 def accuracy(
     logits: Input,
     labels: Input,
@@ -49,6 +51,7 @@ def accuracy(
     return total_of(check, hit, x.keep, weights)
 
 
+@automatic
 def top_k_accuracy(
     logits: Input,
     labels: Input,
@@ -90,6 +93,7 @@ def top_k_accuracy(
     return total_of(check, hit, x.keep, weights)
 
 
+@automatic
 def binary_accuracy(
     logits: Input,
     labels: Input,
@@ -123,6 +127,7 @@ def binary_accuracy(
     return total_of(check, hit, x.keep, weights)
 
 
+@automatic
 def expected_calibration_error(
     logits: Input,
     labels: Input,

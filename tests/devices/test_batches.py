@@ -10,6 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 import jaxloss
 from jaxloss import metrics
+from tests.cases import CASES
 
 B, T, C = 16, 3, 4
 rng = np.random.default_rng(0)
@@ -91,3 +92,29 @@ def test_metrics(name):
     np.testing.assert_allclose(
         over_devices(here)(*arrays).value, whole.value, rtol=1e-12
     )
+
+
+EVERY = {case.name: case for case in reversed(CASES)}
+# The function that it is given is traced for arrays that are the same on all devices.
+ALIKE = pytest.mark.xfail(reason="linear_loss inside jax.shard_map", strict=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[ALIKE] * (name == "linear_loss")) for name in EVERY],
+)
+def test_every_loss_has_a_gradient_inside_shard_map(name):
+    case = EVERY[name]
+    inputs = case.inputs(np.random.default_rng(0), case.ordinary)
+    losses = functools.partial(case.loss, **case.options)
+
+    def total(*arrays):
+        result = (jax.vmap(losses) if case.vmapped else losses)(*arrays)
+        return sum(jnp.sum(x) for x in jax.tree.leaves(result) if jnp.isrealobj(x))
+
+    def here(*arrays):
+        slope = jax.grad(total, case.argument)
+        return jax.lax.psum(total(*arrays), "data"), slope(*arrays)
+
+    traced = jax.eval_shape(over_devices(here, (P(), P("data"))), *inputs)
+    assert traced[1].shape == inputs[case.argument].shape

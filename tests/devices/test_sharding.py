@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec as P
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 import jaxloss
 
@@ -27,9 +27,9 @@ OPTIONS = {
 }
 
 
-def mesh_of(shape):
-    kinds = (jax.sharding.AxisType.Auto,) * len(shape)
-    return jax.make_mesh(shape, ("data", "model")[: len(shape)], axis_types=kinds)
+def mesh_of(shape, kind=AxisType.Auto):
+    names = ("data", "model")[: len(shape)]
+    return jax.make_mesh(shape, names, axis_types=(kind,) * len(shape))
 
 
 def problem():
@@ -207,22 +207,43 @@ def test_masked_tokens_over_devices():
     close(actual, jax.value_and_grad(theirs, every)(*arrays))
 
 
-@pytest.mark.parametrize("spec", [P(None, "model"), P("model", None), P("data", None)])
-def test_plain_jit_on_sharded_arrays(spec):
-    hidden, kernel, _, _, labels = problem()
-    mesh = mesh_of((2, 4))
-    loss = functools.partial(jaxloss.linear_softmax_cross_entropy, chunk_size=8)
-    step = jax.jit(jax.value_and_grad(loss, (0, 1)))
-    actual = step(
-        jax.device_put(hidden, NamedSharding(mesh, P("data"))),
-        jax.device_put(kernel, NamedSharding(mesh, spec)),
-        jax.device_put(labels, NamedSharding(mesh, P("data"))),
-    )
+KERNELS = {
+    "whole": P(),
+    "classes": P(None, "model"),
+    "hidden units": P("model", None),
+    "hidden units, over the tokens' axis": P("data", None),
+}
 
-    def theirs(hidden, kernel):
-        return plain(hidden @ kernel, labels, reduction="mean")
 
-    close(actual, jax.value_and_grad(theirs, (0, 1))(hidden, kernel))
+@pytest.mark.parametrize("mode, chunk", [("gradient", 5), ("jvp", 32)])
+@pytest.mark.parametrize("split", KERNELS)
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+def test_plain_jit_on_sharded_arrays(kind, split, mode, chunk):
+    hidden, kernel, bias, _, labels = problem()
+    mesh, spec = mesh_of((2, 4), kind), KERNELS[split]
+
+    def ours(hidden, kernel, bias, labels):
+        return jaxloss.linear_softmax_cross_entropy(
+            hidden, kernel, labels, bias=bias, chunk_size=chunk
+        )
+
+    def theirs(hidden, kernel, bias):
+        z = hidden @ kernel + bias[None, :]
+        return plain(z, labels, reduction="mean")
+
+    arrays = hidden, kernel, bias
+    specs = P("data"), spec, P(*spec[1:]), P("data")
+    pairs = zip((*arrays, labels), specs, strict=True)
+    placed = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in pairs]
+
+    def run(*arrays, labels):
+        def loss(*arrays):
+            return ours(*arrays, labels)
+
+        return MODES[mode](loss, tangents(arrays))(*arrays)
+
+    actual = jax.jit(run)(*placed[:3], labels=placed[3])
+    close(actual, MODES[mode](theirs, tangents(arrays))(*arrays))
 
 
 def test_distillation_over_devices():
