@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import norms
+from jaxloss._core.fusion import constants
 from jaxloss._core.types import Array
 
 
@@ -99,12 +100,14 @@ def angle(a: Array, b: Array, least: Array | None, axis: int) -> Angle:
     share = x.share[0] * x.share[1]
     distance = jnp.sum(jnp.square(x.chord), axis=axis, keepdims=True) / 2
     similarity = jnp.sum(x.a * x.b, axis=axis, keepdims=True)
-    # Not `clip`, which XLA on CPU would not fuse.
-    similarity = -jnp.maximum(-jnp.maximum(similarity, -1), -1)
+    # Not `clip`, which XLA on CPU would not fuse. For the order see `passes`; a plain
+    # number would be moved to the second place.
+    (least_cosine,) = constants(similarity.dtype, -1)
+    similarity = -jnp.maximum(least_cosine, -jnp.maximum(least_cosine, similarity))
     return Angle(
         # Without a least length the share of a zero vector is in its direction.
         similarity if least is None else share * similarity,
-        (1 - share) + share * jnp.minimum(distance, 2),
+        (1 - share) + share * jnp.minimum(2, distance),
     )
 
 

@@ -76,6 +76,8 @@ def _slope(p: Array, beta: Array) -> Array:
 
 def _threshold(x: Array, beta: Array, axis: int) -> _Threshold:
     peak = bounded(jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf))
+    # A maximum may drop NaN on CPU.
+    peak = jnp.where(jnp.any(jnp.isnan(x), axis, keepdims=True), jnp.nan, peak)
     classes = max(x.shape[axis], 1)
     eps = float(jnp.finfo(x.dtype).eps)
     # At `low` the largest entry alone has p = 1, at `high` every one has 1/C at most.
@@ -121,7 +123,7 @@ def label_entmax(x: Array, label: Array, alpha: Array, axis: int) -> LabelEntmax
     threshold = _threshold(x, beta, axis)
     there = exists(x, label, axis)
     infinite = _sum((x == jnp.inf).astype(x.dtype), axis)
-    absent = jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf) == -jnp.inf
+    absent = jnp.all(x == -jnp.inf, axis=axis, keepdims=True)
     poison = jnp.where(there & (infinite <= 1), 0, jnp.nan) + 0 * beta
 
     heights = threshold.heights(x, beta) + poison

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from jaxloss._core.fusion import constants
 from jaxloss._core.numerics import tanh
 from jaxloss._core.types import Array
 
@@ -43,7 +44,7 @@ def huber(e: Array, delta: Array) -> Array:
     """q (|e| - q/2), where q = min(|e|, delta)."""
     size = jnp.abs(e)
     # Finite, so that an infinite delta is no limit to finite residuals nor inf - inf.
-    inner = jnp.minimum(size, jnp.minimum(delta, jnp.finfo(e.dtype).max))
+    inner = jnp.minimum(jnp.minimum(delta, jnp.finfo(e.dtype).max), size)
     return jnp.where(delta == 0, 0, inner * (size - 0.5 * inner))
 
 
@@ -106,7 +107,10 @@ def log_cosh(e: Array) -> Array:
     # and one logarithm of the product of both brackets. (A selection between two
     # expressions would make XLA's CPU backend store it before a sum.)
     size = jnp.abs(e)
-    a, b = jnp.minimum(size, _KNEE), jnp.maximum(size - _KNEE, 0)
+    # In this order, and no plain numbers, which would be moved to the second place: the
+    # fused sum drops a NaN that comes first.
+    knee, zero = constants(e.dtype, _KNEE, 0)
+    a, b = jnp.minimum(knee, size), jnp.maximum(zero, size - knee)
     square = a * a
     first, below = _FIRST * square, _BELOW * (jnp.exp(-2 * b) - 1)
     others = jnp.zeros_like(e)

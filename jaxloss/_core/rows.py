@@ -34,9 +34,14 @@ def _relative_exp(x: Array, peak: Array) -> Array:
     return jnp.exp(jnp.minimum(x - bounded(peak), 0))
 
 
+def empty(peak: Array, total: Array) -> Array:
+    """Whether a row has no class; a maximum on CPU may drop NaN, but no sum does."""
+    return (peak == -jnp.inf) & ~jnp.isnan(total)
+
+
 def _scale(peak: Array, total: Array) -> Array:
     """What turns e^{x - peak} into p: 1 / total, or the contract at infinite peaks."""
-    scale = jnp.where(peak == -jnp.inf, 0, 1 / total)
+    scale = jnp.where(empty(peak, total), 0, 1 / total)
     return jnp.where((peak == jnp.inf) & (total >= 2), jnp.nan, scale)
 
 
@@ -78,7 +83,7 @@ def of_statistic(
     """
     loss, log_total = _from_gap(gap, rest)
     scale = jnp.where(exists, _scale(peak, rest + jnp.exp(-gap)), jnp.nan)
-    loss = jnp.where(peak == -jnp.inf, jnp.inf, loss)
+    loss = jnp.where(empty(peak, rest), jnp.inf, loss)
     loss = jnp.where(jnp.isnan(scale) & (loss != jnp.inf) | ~exists, jnp.nan, loss)
     return loss, log_total, scale
 
@@ -150,7 +155,7 @@ def label_nll(x: Array, label: Array, axis: axes.RowAxis) -> Array:
 
     def others(x, peak, distance):
         # e^{x_j - m} <= 1 <= |j - y| for all but the label: the smaller leaves it out.
-        return jnp.minimum(jnp.exp(x - peak), distance)
+        return jnp.minimum(distance, jnp.exp(x - peak))
 
     here = along(axes.sum_here, axis, others, (x,), (bounded(peak),), label=label)
     return _at_label(x, label, axis, peak, here)[0]
@@ -168,13 +173,13 @@ def _(axis, primals, tangents):
 def _below(x: Array, peak: Array, zero: Array) -> Array:
     """e^{x_j - m} below the maximum, 0 at it."""
     # m - x_j rounded up is 0 at the maximum, and elsewhere at least 1 and e^{x_j - m}.
-    drop = jnp.maximum(peak - x, zero)
-    return jnp.minimum(jnp.exp(-drop), jnp.ceil(drop))
+    drop = jnp.maximum(zero, peak - x)
+    return jnp.minimum(jnp.ceil(drop), jnp.exp(-drop))
 
 
 def _is_below(x: Array, peak: Array, zero: Array, one: Array) -> Array:
     """1 below the maximum, 0 at it."""
-    return jnp.minimum(jnp.ceil(jnp.maximum(peak - x, zero)), one)
+    return jnp.minimum(one, jnp.ceil(jnp.maximum(zero, peak - x)))
 
 
 def _statistic(x: Array, axis: axes.RowAxis) -> tuple[Array, Array]:
@@ -272,7 +277,7 @@ def _share(
     # The limit is finite for t = 0, and infinite for every other t.
     largest = jnp.finfo(x.dtype).max
     limit = largest * (one + jnp.abs(t) * largest)
-    return t * (jnp.minimum(jnp.maximum(peak - x, zero), limit) + level)
+    return t * (jnp.minimum(limit, jnp.maximum(zero, peak - x)) + level)
 
 
 def _poly_share(
@@ -286,7 +291,7 @@ def _poly_share(
     factor: Array,
 ) -> Array:
     """The same and factor · t_j (r + 1 - e^{x_j - m}), of which r + 1 - e is exact."""
-    missed = rest - jnp.expm1(-jnp.maximum(peak - x, zero))
+    missed = rest - jnp.expm1(-jnp.maximum(zero, peak - x))
     return _share(x, t, peak, level, zero, one) + factor * (t * missed)
 
 
