@@ -43,6 +43,8 @@ def crf_nll(
         zeros if left out.
       end_scores: scores :math:`b` of the last class, floating, shape `[classes]`; zeros
         if left out.
+      lengths: the number of steps of each sequence, integer, of the losses' shape; all
+        if left out. A length out of [0, steps] gives NaN.
       where: mask of the shape of `labels` (steps kept: the others are left out of the
         chain, wherever they are; a sequence without steps contributes nothing) or of
         the losses' shape (sequences kept). Axes may be 1.
