@@ -5,7 +5,8 @@
 On whatever accelerator there is: the plain cross entropy of logits, its value and its
 value and gradient, in GB/s of what it must move, beside a copy of the logits measured
 in the same run; the fused head in TFLOP/s of the three matmuls it must do, beside a
-matmul measured in the same run. Every program is checked against float64 before it is
+matmul measured in the same run; Jensen and Shannon's divergence from a teacher, of
+logits and of two heads. Every program is checked against float64 before it is
 timed, and a wrong one is not timed. On a CPU everything is tiny, the kernels are
 interpreted, and no figure means anything: that the command works is all it shows.
 """
@@ -20,9 +21,7 @@ import importlib.util
 import json
 import re
 import shlex
-import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,12 +36,19 @@ from rich.progress import Progress
 from rich.table import Table
 
 import jaxloss
-from benchmarks import kernels_torch
+from benchmarks import distillation, kernels_torch
+from benchmarks.contest import (
+    BITS,
+    Contender,
+    Line,
+    compete,
+    compiled,
+    implementations,
+    of_torch,
+)
+from benchmarks.distillation import Distillation, Pair
 from benchmarks.heads import Truth
 from benchmarks.results import environment
-from jaxloss._core.types import Implementation
-
-BITS = jnp.dtype("bfloat16")
 
 
 @dataclass(frozen=True)
@@ -62,17 +68,23 @@ class Head:
     classes: int
 
 
-PROBLEMS: dict[str, Logits | Head] = {
+Problem = Logits | Head | Pair | Distillation
+
+PROBLEMS: dict[str, Problem] = {
     "gpt2": Logits(8192, 50257),
     "llama3": Logits(8192, 128256),
     "gemma": Logits(4096, 262144),
     "head, llama3, 4096": Head(4096, 4096, 128256),
     "head, llama3, 8192": Head(8192, 4096, 128256),
     "head, llama3, 32768": Head(32768, 4096, 128256),
+    "JSD, llama3": Pair(8192, 128256),
+    "head, JSD, llama3": Distillation(8192, 4096, 4096, 128256),
 }
-TINY: dict[str, Logits | Head] = {
+TINY: dict[str, Problem] = {
     "gpt2": Logits(16, 300),
     "head, llama3, 4096": Head(16, 8, 300),
+    "JSD, llama3": Pair(16, 300),
+    "head, JSD, llama3": Distillation(16, 8, 6, 300),
 }
 
 # Sums of rounded products, of logits that some of them store in bfloat16.
@@ -97,61 +109,12 @@ TARGETS: tuple[tuple[str, str, str], ...] = (
     ("T15", "several devices", "90 % of the speed of one, vocabulary over 8"),
     ("T16", "head", "TPU: 1.10 times tokamax's kernel"),
     ("T17", "head", "TPU, recomputing: no slower than tokamax"),
-    ("T18", "llama3, JSD", "3.5 times Liger at half its memory"),
-    ("T19", "head, JSD", "3 times Liger, no float32 array of losses"),
+    ("T18", "JSD, llama3", "3.5 times Liger at half its memory"),
+    ("T19", "head, JSD, llama3", "3 times Liger, no float32 array of losses"),
 )
 
 
-@dataclass
-class Line:
-    """One program on one problem. `status`: measured, wrong, refuses or checked."""
-
-    problem: str
-    task: str
-    contender: str
-    status: str = "failed"
-    note: str = ""
-    seconds: float | None = None
-    spread_seconds: float | None = None
-    gigabytes_per_second: float | None = None
-    """Of what must be moved: the logits once, and their gradient once."""
-    teraflops: float | None = None
-    """2 · 3 · tokens · hidden · classes a second, whatever is computed."""
-    share: float | None = None
-    """Of the copy's, or the matmul's, in the same run."""
-    temp_bytes: int | None = None
-    error: float | None = None
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A program that someone may run, and what it is called with."""
-
-    name: str
-    run: Callable[..., Any]
-    """Waits for its result, and gives it as NumPy can read it."""
-    temp_bytes: int | None = None
-
-
 # ------------------------------------------------------------------ programs
-
-
-def implementations() -> tuple[Implementation, Implementation]:
-    names: dict[str, Implementation] = {"tpu": "mosaic_tpu", "gpu": "mosaic_gpu"}
-    return names.get(jax.default_backend(), "interpret"), "xla"
-
-
-def compiled(name: str, function: Callable[..., Any], args: Sequence[Any]) -> Contender:
-    """A JAX program. What it is given it keeps: nothing is donated, so that a gradient
-    written over the logits costs a copy here, that it does not cost in training."""
-    program = jax.jit(function).lower(*args).compile()
-    memory = program.memory_analysis()
-    temporaries = None if memory is None else memory.temp_size_in_bytes
-
-    def run(*args: Any) -> Any:
-        return jax.block_until_ready(program(*args))
-
-    return Contender(name, run, temporaries)
 
 
 def logits_losses() -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -233,60 +196,6 @@ def logits_error(truth: tuple[float, np.ndarray], result: Any, task: str) -> flo
 # ------------------------------------------------------------------ measuring
 
 
-def timed(
-    contenders: Sequence[Contender], args: Sequence[Any], rounds: int, budget: float
-) -> dict[str, list[float]]:
-    """Samples of all, taken in turn, forth and back."""
-    samples: dict[str, list[float]] = {c.name: [] for c in contenders}
-    start = time.perf_counter()
-    for turn in range(rounds):
-        for contender in contenders if turn % 2 == 0 else contenders[::-1]:
-            begin = time.perf_counter()
-            contender.run(*args)
-            samples[contender.name].append(time.perf_counter() - begin)
-        if turn >= 2 and time.perf_counter() - start > budget:
-            break
-    return samples
-
-
-def compete(
-    problem: str,
-    task: str,
-    programs: Iterator[tuple[str, Callable[[], Contender]]],
-    args: Sequence[Any],
-    error_of: Callable[[Any], float],
-    tolerance: float,
-    ceiling: Contender,
-    rounds: int,
-    budget: float,
-) -> tuple[list[Line], float]:
-    """Checks, and times what is right; also the ceiling's seconds."""
-    lines, right = [], []
-    for name, make in programs:
-        line = Line(problem, task, name)
-        lines.append(line)
-        try:
-            contender = make()
-            line.error = error_of(contender.run(*args))
-        except Exception as refusal:  # whatever another library raises is its answer
-            line.status = "refuses"
-            line.note = (str(refusal).splitlines() or [type(refusal).__name__])[0][:100]
-            continue
-        line.temp_bytes = contender.temp_bytes
-        if not line.error <= tolerance:
-            line.status, line.note = "wrong", f"by {line.error:.1e}: not timed"
-            continue
-        line.status = "measured"
-        right.append(contender)
-    samples = timed([*right, ceiling], args, rounds, budget)
-    for line in lines:
-        taken = samples.get(line.contender)
-        if taken and line.status == "measured":
-            line.seconds = statistics.median(taken)
-            line.spread_seconds = max(taken) - min(taken)
-    return lines, statistics.median(samples[ceiling.name])
-
-
 def measure_logits(name: str, shape: Logits, rounds: int, budget: float) -> list[Line]:
     rng = np.random.default_rng(0)
     x = 3 * rng.standard_normal((shape.rows, shape.classes), np.float32)
@@ -305,7 +214,7 @@ def measure_logits(name: str, shape: Logits, rounds: int, budget: float) -> list
             make = functools.partial(compiled, label, function, args)
             programs.append((label, make))
         for label, make in kernels_torch.logits(task, *args):
-            programs.append((label, functools.partial(_of_torch, label, make)))
+            programs.append((label, functools.partial(of_torch, label, make)))
         error_of = functools.partial(logits_error, truth, task=task)
         found, seconds = compete(
             name,
@@ -361,7 +270,7 @@ def measure_head(name: str, shape: Head, rounds: int, budget: float) -> list[Lin
         for label, loss in head_losses()
     ]
     for label, make in kernels_torch.heads(truth, part, args):
-        programs.append((label, functools.partial(_of_torch, label, make)))
+        programs.append((label, functools.partial(of_torch, label, make)))
     matmul = compiled("matmul", lambda h, w, y: jnp.matmul(h, w), args)
     lines, seconds = compete(
         name,
@@ -384,10 +293,16 @@ def measure_head(name: str, shape: Head, rounds: int, budget: float) -> list[Lin
     return [*lines, ceiling]
 
 
-def _of_torch(label: str, make: Callable[[], Callable[[], Any]]) -> Contender:
-    """It has tensors of its own, on the same device."""
-    run = make()
-    return Contender(label, lambda *args: run())
+def measure(name: str, problem: Problem, rounds: int, budget: float) -> list[Line]:
+    match problem:
+        case Logits():
+            return measure_logits(name, problem, rounds, budget)
+        case Head():
+            return measure_head(name, problem, rounds, budget)
+        case Pair():
+            return distillation.measure_pair(name, problem, rounds, budget)
+        case Distillation():
+            return distillation.measure_heads(name, problem, rounds, budget)
 
 
 # ------------------------------------------------------------------ reporting
@@ -497,10 +412,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         task = progress.add_task("problems", total=len(chosen))
         for name, problem in chosen.items():
             limits = options.rounds, options.budget
-            if isinstance(problem, Logits):
-                lines += measure_logits(name, problem, *limits)
-            else:
-                lines += measure_head(name, problem, *limits)
+            lines += measure(name, problem, *limits)
             progress.advance(task)
     console.print(table(lines))
     console.print(targets(lines))

@@ -120,3 +120,57 @@ def heads(
                 f"cut-cross-entropy, {name}",
                 maker(lambda h, w, y, name=name: cce(h, w, y, impl=name)),
             )
+
+
+def pairs(x: jax.Array, t: jax.Array) -> Iterator[tuple[str, Make]]:
+    """Jensen and Shannon's divergence of logits: value and the student's gradient."""
+    if not _there("torch", "liger_kernel"):
+        return
+    torch = importlib.import_module("torch")
+    ops = importlib.import_module("liger_kernel.transformers.functional")
+
+    def make() -> Callable[[], Any]:
+        student, teacher = _tensor(x, gradient=True), _tensor(t)
+
+        def run() -> Any:
+            loss = ops.liger_jsd(student.log_softmax(-1), teacher.log_softmax(-1))
+            (gradient,) = torch.autograd.grad(loss, student)
+            torch.cuda.synchronize()
+            return float(loss), _Rows(gradient)
+
+        return run
+
+    yield "Liger", make
+
+
+def distillations(
+    error_of: Callable[[Any], float],
+    part: tuple[jax.Array, ...],
+    whole: tuple[jax.Array, ...],
+) -> Iterator[tuple[str, Make]]:
+    """The same of two heads: value and both gradients of the student's."""
+    if not _there("torch", "liger_kernel"):
+        return
+    torch = importlib.import_module("torch")
+    ops = importlib.import_module("liger_kernel.transformers.functional")
+
+    def both(arrays: tuple[jax.Array, ...]) -> Callable[[], Any]:
+        hidden, teacher_hidden = _tensor(arrays[0], gradient=True), _tensor(arrays[2])
+        # Its kernels have the classes first.
+        kernel, teacher = _tensor(arrays[1].T, gradient=True), _tensor(arrays[3].T)
+
+        def run() -> Any:
+            loss = ops.liger_fused_linear_jsd(hidden, kernel, teacher_hidden, teacher)
+            gradients = torch.autograd.grad(loss, (hidden, kernel))
+            torch.cuda.synchronize()
+            return loss, gradients
+
+        return run
+
+    def make() -> Callable[[], Any]:
+        loss, (of_hidden, of_kernel) = both(part)()
+        error = error_of((float(loss), (_back(of_hidden), _back(of_kernel.T))))
+        run = both(whole)
+        return lambda: (run(), error)
+
+    yield "Liger", make

@@ -4,9 +4,11 @@ import json
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from benchmarks import kernels
+import jaxloss
+from benchmarks import distillation, kernels
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +72,38 @@ def test_what_is_wrong_is_not_timed(monkeypatch):
 
 def test_every_target_is_there():
     assert [name for name, *_ in kernels.TARGETS] == [f"T{i}" for i in range(1, 20)]
+
+
+def test_the_reference_of_a_distillation_is_its_definition():
+    rng = np.random.default_rng(0)
+    x, t = (rng.normal(size=(5, 7)) for _ in range(2))
+    value, gradient = distillation.truth(x, t)
+    with jax.enable_x64(True):
+
+        def definition(x):
+            q, p = jax.nn.softmax(x), jax.nn.softmax(jnp.asarray(t))
+            m = (p + q) / 2
+            return jnp.sum(p * jnp.log(p / m) + q * jnp.log(q / m)) / 2
+
+        expected, slope = jax.value_and_grad(definition)(jnp.asarray(x))
+        np.testing.assert_allclose(value, expected, rtol=1e-12)
+        np.testing.assert_allclose(gradient, slope, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["JSD, llama3", "head, JSD, llama3"])
+def test_a_wrong_distillation_is_not_timed(monkeypatch, name):
+    """Neither of logits nor of heads; theirs beside it is timed all the same."""
+
+    def wrong(*args, **options):
+        return 1.2 * distillation.full(args[0] @ args[1], args[2] @ args[3])
+
+    monkeypatch.setattr(jaxloss, "linear_distillation_loss", wrong)
+    right = jaxloss.js_divergence
+    monkeypatch.setattr(
+        jaxloss, "js_divergence", lambda *args, **options: 1.2 * right(*args, **options)
+    )
+    lines = kernels.measure(name, kernels.TINY[name], 1, 1.0)
+    ours, theirs = lines[0], lines[1]
+    assert ours.contender == "jaxloss, xla" and ours.seconds is None
+    assert "wrong by" in ours.note or ours.status == "wrong"
+    assert theirs.status == "measured" and theirs.seconds
