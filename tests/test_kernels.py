@@ -668,6 +668,31 @@ def test_explain_names_kernel_tiles_and_reason(capsys):
     assert "rows in VMEM" in capsys.readouterr().out
 
 
+def test_explain_of_a_loss_on_logits(capsys):
+    shape = jax.ShapeDtypeStruct
+    arrays = shape((4, 1024, 50_257), BF16), shape((4, 1024), jnp.int32)
+
+    def mean(logits, labels, **options):
+        return jaxloss.softmax_cross_entropy_with_integer_labels(
+            logits, labels, reduction="mean", **options
+        )
+
+    (plan,) = jaxloss.explain(mean, *arrays)
+    assert (plan.implementation, plan.reason) == (
+        "xla",
+        "the only one on this platform",
+    )
+    assert (plan.rows, plan.classes, plan.dtype) == (4096, 50_257, "bfloat16")
+    assert "4,096 x 50,257, bfloat16" in capsys.readouterr().out
+    (plan,) = jaxloss.explain(mean, *arrays, implementation="interpret")
+    assert plan.implementation == "interpret" and "VMEM" in plan.reason
+    # Inside a fused head the loss is one of its rows, and not asked.
+    fused = jaxloss.linear_loss(jaxloss.softmax_cross_entropy_with_integer_labels)
+    head = shape((64, 8), BF16), shape((8, 300), BF16), shape((64,), jnp.int32)
+    (plan,) = jaxloss.explain(fused, *head)
+    assert plan.hidden == 8
+
+
 # ------------------------------------------------------------------ which one runs
 
 

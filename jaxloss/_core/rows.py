@@ -303,14 +303,11 @@ def soft_sum(
     epsilon: Array | None = None,
     missing: Array | None = None,
 ) -> Array:
-    """Σ t_j (-log p_j), and with epsilon Σ t_j (-log p_j + epsilon (1 - p_j)).
-
-    With a missing mass, and that times log Σ e^{x_j}.
-    """
+    """Σ t_j (-log p_j), and with epsilon Σ t_j (-log p_j + epsilon (1 - p_j)); with a
+    missing mass, and that times log Σ e^{x_j}."""
     # Arithmetic to the end, so that XLA on CPU may do all of it in one pass over short
     # rows. `beyond` is inf at an infinite peak, else 0. Two such peaks (r >= 1) take
-    # the logarithm of a negative number, NaN; next to one, every other class is
-    # infinitely far.
+    # the logarithm of a negative number; beside one, all else is infinitely far.
     peak, rest = _statistic(x, axis)
     beyond = jnp.maximum(peak - jnp.finfo(x.dtype).max, 0)
     level = jnp.log1p(rest - 3 * jnp.minimum(beyond, jnp.floor(rest)))

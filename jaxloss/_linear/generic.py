@@ -6,6 +6,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
+from jaxloss._core import explained
 from jaxloss._core.explicit import automatic
 from jaxloss._core.mesh import Tree
 from jaxloss._core.types import Array, Implementation, Input, Reduction
@@ -151,7 +152,9 @@ def apply(
     like = jax.ShapeDtypeStruct((x.chunk, x.classes_here), x.like.dtype)
     chunks = [jax.ShapeDtypeStruct((x.chunk, *t.shape[1:]), t.dtype) for t in flat]
     # What the loss closes over becomes an argument, so that it has derivatives.
-    row, closed_over = jax.closure_convert(row_loss, like, *chunks)
+    # What the loss would say of itself on logits is not what runs.
+    with explained.collecting():
+        row, closed_over = jax.closure_convert(row_loss, like, *chunks)
     returned = jax.eval_shape(row, like, *chunks, *closed_over)
     if not hasattr(returned, "shape") or returned.shape != (x.chunk,):
         raise check.value_error(

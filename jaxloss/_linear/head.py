@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxloss._core import axes, inputs
+from jaxloss._core import axes, explained, inputs
 from jaxloss._core.mesh import Tree, all_mesh_axes
 from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.types import Array, Implementation, Input, Reduction
@@ -278,7 +278,7 @@ def compute(
         x.settings.class_chunk_size if by_classes else None,
     )
     planned, tiled = (planned, None) if in_tiles is None else in_tiles(planned)
-    plan.note(planned)
+    explained.note(planned)
     engine = Engine(row, x.chunk, x.class_axis, name, backward, stored, step, tiled)
     arguments = Inputs(states, x.kernel, x.bias, shared, per_token)
     _check_tokens(check, x, (states, per_token, factor))

@@ -1,18 +1,18 @@
 """How a fused head is run, from its shapes alone: chunks, work, memory.
 
-`explain` shows the plans of the fused losses that a function calls.
+`explain` shows the plans of the losses that a function calls.
 """
 
-import contextlib
-import contextvars
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxloss._core import explained
 from jaxloss._core.validate import Check
+from jaxloss._kernels.softmax_xent.op import RowsPlan
 
 MIB = 2**20
 
@@ -279,45 +279,26 @@ class Plan:
         return f"jaxloss.{self.function}\n{body}"
 
 
-_collected: contextvars.ContextVar[list[Plan] | None] = contextvars.ContextVar(
-    "plans", default=None
-)
-
-
-def note(plan: Plan) -> None:
-    """Tells `explain`, if it is listening."""
-    plans = _collected.get()
-    if plans is not None:
-        plans.append(plan)
-
-
-@contextlib.contextmanager
-def collecting() -> Iterator[list[Plan]]:
-    plans: list[Plan] = []
-    token = _collected.set(plans)
-    try:
-        yield plans
-    finally:
-        _collected.reset(token)
-
-
-def explain(function: Callable[..., Any], *args: Any, **options: Any) -> list[Plan]:
-    """Prints and returns how the fused losses that a function calls would be run.
+def explain(
+    function: Callable[..., Any], *args: Any, **options: Any
+) -> list[Plan | RowsPlan]:
+    """Prints and returns how the losses that a function calls would be run.
 
     Nothing is computed: the function is traced with the shapes of its arguments.
 
     Args:
-      function: a `linear_*` loss, or any function that calls some.
+      function: a loss that may be run in several ways (the `linear_*` ones, and the
+        softmax cross entropy with integer labels), or any function that calls some.
       *args: its arrays, or `jax.ShapeDtypeStruct` of them.
       **options: its keyword arguments; arrays and their shapes are traced, everything
         else is passed on as it is.
 
     Returns:
-      One `Plan` for each fused loss, in the order of the calls: implementation and
-      reason, tiles, chunks, matmuls, FLOPs, bytes and temporaries.
+      A plan for each such loss, in the order of the calls: implementation and reason;
+      of a fused one its tiles, chunks, matmuls, FLOPs, bytes and temporaries too.
 
     Raises:
-      ValueError: no fused loss was called.
+      ValueError: no such loss was called.
 
     Examples:
       >>> import jax, jax.numpy as jnp, jaxloss
@@ -340,13 +321,13 @@ def explain(function: Callable[..., Any], *args: Any, **options: Any) -> list[Pl
 
     arrays = {k: v for k, v in options.items() if v is not None and is_array(v)}
     static = {k: v for k, v in options.items() if k not in arrays}
-    with collecting() as plans:
+    with explained.collecting() as plans:
         jax.eval_shape(lambda a, k: function(*a, **k, **static), args, arrays)
     if not plans:
         # A function under jax.jit that was called before is not traced again.
         raise Check("explain").value_error(
             "function",
-            "one that calls a fused loss",
+            "one that calls a loss which may be run in several ways",
             f"{getattr(function, '__name__', function)!r}, in which none was traced",
             "Pass the loss itself, or the function before jax.jit.",
         )

@@ -4,7 +4,7 @@ import math
 
 import jax.numpy as jnp
 
-from jaxloss._core import inputs, rows
+from jaxloss._core import explained, inputs, rows
 from jaxloss._core.cross_entropy import Loss, Options, of_distribution, of_label
 from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import distributed_rows, labelled_rows
@@ -316,6 +316,10 @@ def _chosen(
     choice = kernels.choose(
         check, implementation, dtype, shape, base=base, obstacle=obstacle
     )
+    plan = kernels.RowsPlan(
+        check.function, choice.name, choice.reason, *shape, dtype.name
+    )
+    explained.note(plan)
     return choice.how
 
 

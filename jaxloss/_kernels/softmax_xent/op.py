@@ -63,6 +63,26 @@ class Choice(NamedTuple):
     reason: str
 
 
+@dataclasses.dataclass(frozen=True)
+class RowsPlan:
+    """How the losses of rows of logits would be computed."""
+
+    function: str
+    implementation: Implementation
+    reason: str
+    """Why that implementation; of a kernel its tiles too."""
+    rows: int
+    classes: int
+    dtype: str
+
+    def __str__(self) -> str:
+        return (
+            f"jaxloss.{self.function}\n"
+            f"  implementation  {self.implementation}: {self.reason}\n"
+            f"  rows x classes  {self.rows:,} x {self.classes:,}, {self.dtype}"
+        )
+
+
 def choose(
     check: Check,
     implementation: Implementation | None,
