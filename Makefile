@@ -10,6 +10,7 @@
 #   JOBS     test processes                                  (default: 2)
 #   ARGS     further arguments of demo, tests, bench, ...    (default: none)
 #   LM_ARGS  those of demo's second program, train_lm        (default: none)
+#   OUT      where demo writes its plots           (default: examples/output)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -20,6 +21,7 @@ PACKAGE_VENV ?= .venv-package
 JOBS ?= 2
 ARGS ?=
 LM_ARGS ?=
+OUT ?= examples/output
 
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
@@ -48,10 +50,12 @@ help: ## Say what can be made
 	  | while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
 
 demo: $(RUN_STAMP) ## Set up, then train on handwritten digits and on source code, and plot
-	@echo '==> demo: python -m examples.train_digits $(ARGS)'
-	@$(BIN)/python -m examples.train_digits $(ARGS)
-	@echo '==> demo: python -m examples.train_lm $(LM_ARGS)'
-	@$(BIN)/python -m examples.train_lm $(LM_ARGS)
+	@echo '==> demo: python -m examples.train_digits --out $(OUT) $(ARGS)'
+	@$(BIN)/python -m examples.train_digits --out $(OUT) $(ARGS)
+	@echo '==> demo: python -m examples.train_lm --out $(OUT) $(LM_ARGS)'
+	@$(BIN)/python -m examples.train_lm --out $(OUT) $(LM_ARGS)
+	@echo '==> demo: python -m examples.summary --out $(OUT)'
+	@$(BIN)/python -m examples.summary --out $(OUT)
 
 test: doctest unit ## Set up, then run the tests
 

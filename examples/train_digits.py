@@ -35,6 +35,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import jaxloss
+from examples import summary
 
 CLASSES = 10
 TARGET_ACCURACY = 0.95
@@ -399,6 +400,24 @@ def main() -> int:
     for file_name, plot in plots.items():
         plot(runs, arguments.out / file_name)
         console.print(f"  {arguments.out / file_name}", soft_wrap=True)
+
+    summary.write(
+        arguments.out,
+        "train_digits",
+        {
+            "digits": len(train_split.labels),
+            "epochs": epochs,
+            "runs": [
+                {
+                    "loss": run.name,
+                    "held_out_accuracy": run.epochs[-1].held_out_accuracy,
+                    "seconds": run.seconds,
+                }
+                for run in runs
+            ],
+            "plots": list(plots),
+        },
+    )
 
     worst = min(run.epochs[-1].held_out_accuracy for run in runs)
     if not arguments.small and worst < TARGET_ACCURACY:

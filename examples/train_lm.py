@@ -39,6 +39,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 import jaxloss
+from examples import summary
 
 MIB = 2**20
 
@@ -500,6 +501,27 @@ def main() -> int:
     for file_name, plot in plots.items():
         plot(runs, arguments.out / file_name)
         console.print(f"  {arguments.out / file_name}", soft_wrap=True)
+
+    summary.write(
+        arguments.out,
+        "train_lm",
+        {
+            "tokens": size.batch * size.length,
+            "classes": size.vocabulary,
+            "steps": size.steps,
+            "runs": [
+                {
+                    "head": run.name,
+                    "held_out": run.held_out,
+                    "memory_of_loss": run.memory_of_loss,
+                    "memory_of_step": run.memory_of_step,
+                    "seconds": statistics.median(run.seconds),
+                }
+                for run in runs
+            ],
+            "plots": list(plots),
+        },
+    )
 
     if not worst <= arguments.bound:  # NaN is not
         console.print("the two losses are not the same: more than rounding apart")

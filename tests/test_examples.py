@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from examples import summary
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 
@@ -22,7 +24,7 @@ def run_example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def plots(folder: pathlib.Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.stat().st_size > 1000)
+    return sorted(p.name for p in folder.glob("*.png") if p.stat().st_size > 1000)
 
 
 @pytest.mark.thorough
@@ -69,3 +71,34 @@ def test_train_lm_fails_where_the_losses_differ(tmp_path):
     done = run_example("train_lm", *arguments)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "more than rounding apart" in done.stdout
+
+
+def test_the_summary_says_what_both_measured(tmp_path):
+    runs = [
+        {"loss": "cross-entropy", "held_out_accuracy": 0.9777, "seconds": 3.6},
+        {"loss": "focal", "held_out_accuracy": 0.965, "seconds": 4.5},
+    ]
+    heads = [
+        {
+            "head": name,
+            "held_out": 5.25,
+            "memory_of_loss": memory * 2**20,
+            "memory_of_step": 2 * memory * 2**20,
+            "seconds": seconds,
+        }
+        for name, memory, seconds in (("full", 400, 0.9), ("fused", 100, 0.6))
+    ]
+    missing = run_example("summary", "--out", str(tmp_path))
+    assert missing.returncode == 1 and "examples.train_digits" in missing.stdout
+    digits = {"digits": 1437, "epochs": 20, "runs": runs, "plots": ["losses.png"]}
+    summary.write(tmp_path, "train_digits", digits)
+    sizes = {"tokens": 2048, "classes": 32768, "steps": 60}
+    summary.write(tmp_path, "train_lm", sizes | {"runs": heads, "plots": ["lm.png"]})
+    done = run_example("summary", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    shown = " ".join(done.stdout.replace("│", " ").split())
+    assert "96.5% to 97.8%, 2 losses" in shown
+    assert "100 MiB against 400 MiB: 4.0 times less" in shown
+    assert "600 ms against 900 ms: 1.5 times less" in shown
+    whole = shown.replace(" ", "")
+    assert str(tmp_path / "losses.png") in whole and str(tmp_path / "lm.png") in whole
