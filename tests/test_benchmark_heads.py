@@ -20,6 +20,7 @@ def test_it_runs_and_writes_what_it_measured(tmp_path, more):
     assert all(line["seconds"] > 0 and line["error"] < 2e-4 for line in measured)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("more", [[], ["--kept", "0.25"]], ids=["all", "kept"])
 def test_a_wrong_answer_is_not_timed(monkeypatch, more):
     right = heads.jaxloss.linear_softmax_cross_entropy

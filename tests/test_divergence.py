@@ -89,6 +89,7 @@ def test_w13_a_mask_of_classes_has_their_rank():
 # ------------------------------------------------------------------ zeros, infinities
 
 
+@pytest.mark.thorough
 def test_w37a_what_has_no_target_contributes_nothing():
     log_p = f32(-INF, np.log(0.25), np.log(0.75))
     t = f32(0.0, 0.5, 0.5)
@@ -104,6 +105,7 @@ def test_w37a_what_has_no_target_contributes_nothing():
             )
 
 
+@pytest.mark.thorough
 def test_w37a_impossible_targets_are_infinitely_far():
     log_p, t = f32(-INF, 0.0), f32(0.5, 0.5)
     for loss, targets in (
@@ -117,6 +119,7 @@ def test_w37a_impossible_targets_are_infinitely_far():
         chex.assert_trees_all_close(gradient[0], jnp.float32(-0.5))
 
 
+@pytest.mark.thorough
 def test_w37b_derivatives_by_targets_are_finite_at_zero():
     log_p, t = jnp.log(f32(0.2, 0.3, 0.5)), f32(0.0, 0.4, 0.6)
     ratio = jnp.log(t[1:]) - log_p[1:]
@@ -196,6 +199,7 @@ def test_w37c_never_negative(dtype, classes):
             assert min(found) >= 0, (scale, distance, found)
 
 
+@pytest.mark.thorough
 def test_w37c_gradient_of_the_generalized_divergence():
     """p - t keeps its relative accuracy: far more than p has left of it."""
     rng = np.random.default_rng(3)
@@ -267,6 +271,7 @@ def test_nan_is_not_hidden_by_a_target_of_zero(loss):
 # ------------------------------------------------------------------ the definition
 
 
+@pytest.mark.thorough
 def test_w37e_unnormalised_inputs_keep_the_definition():
     rng = np.random.default_rng(5)
     t = jnp.asarray(rng.uniform(0.1, 1, size=(20, 5)), jnp.float32)
@@ -277,6 +282,7 @@ def test_w37e_unnormalised_inputs_keep_the_definition():
     np.testing.assert_allclose(kl_divergence(log_p, t), expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_w37e_the_defect_of_the_masses_counts_beyond_rounding(dtype):
     """The documented threshold: what is beyond it counts."""
@@ -318,6 +324,7 @@ def test_derivatives_by_finite_differences():
         check_grads(jax.jit(loss), (log_p, targets), order=2, modes=("fwd", "rev"))
 
 
+@pytest.mark.thorough
 def test_the_forms_agree():
     log_p, t, log_t = near(np.random.default_rng(8), 1.0, 6, jnp.float64)
     chex.assert_trees_all_close(

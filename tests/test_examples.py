@@ -47,6 +47,7 @@ def test_train_digits_fails_below_its_target_accuracy(tmp_path):
     assert "is below 95%" in done.stdout
 
 
+@pytest.mark.thorough
 def test_train_digits_refuses_an_unknown_loss(tmp_path):
     done = run_example("train_digits", "--loss", "nonsense", "--out", str(tmp_path))
     assert done.returncode == 2

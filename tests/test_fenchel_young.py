@@ -98,6 +98,7 @@ def test_the_binary_loss_is_that_of_two_classes():
 # ------------------------------------------------------------------ sparsemax
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("offset", [*rarely(0.0, 1e2, 1e4), 1e6])
 def test_w28_an_offset_cancels(offset):
     scores = jax.random.normal(jax.random.key(0), (4, 1000), jnp.float32)
@@ -141,6 +142,7 @@ def test_w29_infinite_scores_give_the_limits():
     assert np.isnan(value) and np.isnan(gradient).any()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, *rarely(jnp.float16)])
 def test_w30_half_precision_has_a_gradient(dtype):
     scores = jax.random.normal(jax.random.key(1), (3, 9)).astype(dtype)
@@ -278,6 +280,7 @@ def test_w32_an_absent_class_costs_nothing():
         np.testing.assert_allclose(tangent, 0.5, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_w32_half_precision_computes_in_float32():
     loss = jaxloss.make_fenchel_young_loss(logsumexp)
     scores = jnp.array([20.5, 20, 19], jnp.bfloat16)

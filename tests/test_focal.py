@@ -87,6 +87,7 @@ def test_gamma_0_is_the_cross_entropy_and_its_gradient(gamma):
     chex.assert_trees_all_close(got, expected, rtol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("gamma", [0.01, 0.5, 1.0])
 def test_saturated_logits_below_gamma_1_have_finite_derivatives(gamma):
     x = f32(110, 100, 90, 85, -85, -90, -100, -110, 88, -88)
@@ -204,6 +205,7 @@ def test_two_classes_are_the_sigmoid_focal_loss():
         )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("gamma", [0.25, 1.0, 2.0])
 def test_a_certain_row_has_finite_derivatives(gamma):
     x = jnp.array([[0, 50, 0], [0, 95, 0], [0, 200, 0], [300, 0, 0]], jnp.float32)

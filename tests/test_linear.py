@@ -122,6 +122,7 @@ def test_is_the_loss_on_the_logits(name, reduction, dtype):
         assert relative(gradients, exact_gradients) < 2 * ROUNDING[dtype]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("chunk", [1, 7, 20, 21, 64, None])
 def test_chunks_change_nothing(chunk):
     *arrays, labels = problem()

@@ -123,6 +123,7 @@ def test_the_temporaries_are_what_explain_promises(shape, dtype, name, how):
     assert promise <= 3 * held, f"{held / MIB:.1f} MiB, promised {promise / MIB:.1f}"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_temporaries_grow_with_the_hidden_states_only(dtype):
     _, hidden, classes, chunk = SHAPES["logits"]
@@ -144,6 +145,7 @@ def test_no_array_of_all_logits_is_held(reduction):
     assert max(entries) < tokens * classes
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("divergence", ["kl", "reverse_kl", "jensen_shannon"])
 def test_distillation_holds_what_explain_promises(divergence):
     tokens, hidden, classes, chunk = SHAPES["logits"]

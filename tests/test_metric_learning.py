@@ -30,6 +30,7 @@ def draw(seed=0, size=1.0):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("degree", [1, 1.5, 2, 2.5, 3, 4, math.inf])
 def test_w46_powers_are_of_magnitudes(degree):
     a, p, n = draw()

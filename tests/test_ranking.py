@@ -75,6 +75,7 @@ def test_w60_half_precision_returns_float32():
         )
 
 
+@pytest.mark.thorough
 @each_mean
 def test_a_function_sees_the_lists_with_items(mean):
     losses = ranking_softmax_loss(SCORES, LABELS, reduce_fn=None)
@@ -113,6 +114,7 @@ def test_one_way_to_reduce_at_a_time(function):
         ranking_softmax_loss(SCORES, LABELS, reduce_fn=function, reduction="mean")
 
 
+@pytest.mark.thorough
 def test_masked_items_are_not_there():
     keep = jnp.array([[True, True, True, False]])
     scores = jnp.where(keep, SCORES, jnp.nan)

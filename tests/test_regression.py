@@ -209,6 +209,7 @@ def value_and_gradients(name, a, b, **options):
     return jax.value_and_grad(total, (0, 1))(a, b)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", COSINES)
 def test_w44a_zero_vector(name):
     a, b = jnp.zeros((1, 3), jnp.float32), f32(1, 2, 3)[None]
@@ -219,6 +220,7 @@ def test_w44a_zero_vector(name):
         chex.assert_trees_all_equal(gradients, (0 * a, 0 * a))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [1e-36, 1e-20, 2e19, 1e36])
 def test_w44b_vectors_of_any_length(size):
     a, b = f32(0.3, -0.5, 0.7)[None], f32(0.1, 0.4, 0.6)[None]
@@ -276,6 +278,7 @@ def test_w44d_distance_of_nearly_parallel_vectors(angle):
         assert (error <= 2e-6 * size).all()
 
 
+@pytest.mark.thorough
 def test_w44d_distance_to_oneself_and_range():
     a = jnp.asarray(np.random.default_rng(0).normal(size=(1000, 7)), jnp.float32)
     assert (jaxloss.cosine_distance(a, a) == 0).all()
@@ -288,6 +291,7 @@ def test_w44d_distance_to_oneself_and_range():
     assert (jaxloss.cosine_distance(a, -a) <= 2).all()
 
 
+@pytest.mark.thorough
 def test_epsilon_is_the_least_squared_length():
     a, b = f32(0.3, 0.4)[None], f32(3, 4)[None]
     close(jaxloss.cosine_similarity(a, b, epsilon=1.0), [0.5], 1e-6)

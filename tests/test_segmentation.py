@@ -54,6 +54,7 @@ def test_w38_probabilities_under_jit_and_vmap(scene):
     chex.assert_trees_all_close(batched[:, 0], expected, rtol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_w38_probabilities_of_half_precision(scene, dtype):
     logits, targets = scene
@@ -87,6 +88,7 @@ def test_w38_invalid_probabilities_are_an_error_or_nan(scene):
     assert jnp.isnan(value) and jnp.isnan(slope).any()
 
 
+@pytest.mark.thorough
 def test_masked_pixels_need_no_valid_probabilities(scene):
     logits, targets = scene
     probs = jax.nn.softmax(logits, axis=-1).at[0, 3].set(7.0).at[1, 3].set(jnp.nan)
@@ -97,6 +99,7 @@ def test_masked_pixels_need_no_valid_probabilities(scene):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("x", [-100.0, -200.0, -INF])
 def test_w39_nothing_predicted_where_nothing_is_costs_nothing(x):
     logits, targets = jnp.full((1, 4, 1), x, jnp.float32), jnp.zeros((1, 4, 1), "f4")
@@ -137,6 +140,7 @@ def test_w40_frequencies_do_not_overflow(dtype):
     )
 
 
+@pytest.mark.thorough
 def test_w40_float16_frequencies():
     targets = jnp.eye(2, dtype=jnp.float16)[jnp.arange(600) % 2][None]
     logits = (4 * targets - 2).astype(jnp.float16)

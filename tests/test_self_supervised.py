@@ -116,6 +116,7 @@ def test_w43_temperature_zero():
     assert jnp.isnan(ntxent(x, labels, jnp.float32(0)))
 
 
+@pytest.mark.thorough
 def test_the_mean_over_pairs_is_optax_default():
     x, labels = draw()
     pairs = by_pairs(x, LABELS)
@@ -146,6 +147,7 @@ def test_weights_are_of_the_anchors():
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 def test_masked_examples_are_not_there(value, reduction):
