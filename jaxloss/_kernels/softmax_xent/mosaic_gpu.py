@@ -21,14 +21,17 @@ from jaxloss._kernels import tile
 from jaxloss._kernels.softmax_xent.config import GpuTiles
 from jaxloss._kernels.tile import Features, Row, Statistic
 
-# What an earlier JAX lacks: a reference that a kernel writes to, and a load without
-# an index.
-IN_PLACE = "idx" not in inspect.signature(plgpu.load).parameters
+# What an earlier JAX lacks: a reference that a kernel writes to, and before that a load
+# without an index.
+_index = inspect.signature(plgpu.load).parameters.get("idx")
+IN_PLACE = _index is None
+_INDEXED: dict[str, Any] = {}
+if _index is not None and _index.default is inspect.Parameter.empty:
+    _INDEXED["idx"] = ()
 
 
 def _load(ref, layout) -> Array:
-    index: dict[str, Any] = {} if IN_PLACE else {"idx": ()}
-    return plgpu.load(ref, **index, layout=layout)
+    return plgpu.load(ref, **_INDEXED, layout=layout)
 
 
 def _kernel(*refs, on: Features, tiles: GpuTiles, classes: int, slope: bool):
