@@ -1,5 +1,6 @@
 """Programs against each other on an accelerator: checked, then timed in turn."""
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core.types import Implementation
+from jaxloss._kernels import chips
 
 BITS = jnp.dtype("bfloat16")
 """In which everything is given."""
@@ -47,8 +49,8 @@ class Contender:
 
 
 def implementations() -> tuple[Implementation, Implementation]:
-    names: dict[str, Implementation] = {"tpu": "mosaic_tpu", "gpu": "mosaic_gpu"}
-    return names.get(jax.default_backend(), "interpret"), "xla"
+    """Ours on this platform, and XLA."""
+    return chips.of_platform(jax.default_backend()) or "interpret", "xla"
 
 
 def compiled(name: str, function: Callable[..., Any], args: Sequence[Any]) -> Contender:
@@ -122,3 +124,71 @@ def of_torch(label: str, make: Callable[[], Callable[[], Any]]) -> Contender:
     """It has tensors of its own, on the same device."""
     run = make()
     return Contender(label, lambda *args: run())
+
+
+def of_heads(
+    name: str,
+    losses: Iterator[tuple[str, Callable[..., Any]]],
+    others: Iterator[tuple[str, Callable[[], Callable[[], Any]]]],
+    args: Sequence[Any],
+    part: Sequence[Any],
+    error_of: Callable[[Any], float],
+    tolerance: float,
+    matmuls: float,
+    rounds: int,
+    budget: float,
+) -> list[Line]:
+    """Losses of heads, value and both gradients, beside one matmul of the first head.
+
+    Args:
+      name: of the problem.
+      losses: JAX functions of `args`, by contender.
+      others: what makes programs with arrays of their own.
+      args: hidden states and kernel first.
+      part: the same of few tokens, on which the answers are checked: in float64 all of
+        the value would take minutes.
+      error_of: of a result on that part.
+      tolerance: of that error.
+      matmuls: how many of the first head's size must be done.
+      rounds, budget: of `timed`.
+    """
+
+    def checked(loss: Callable[..., Any], label: str) -> Contender:
+        both = jax.value_and_grad(loss, (0, 1))
+        error = error_of(compiled(label, both, part).run(*part))
+        if not error <= tolerance:
+            raise ArithmeticError(f"wrong by {error:.1e}")
+        whole = compiled(label, both, args)
+
+        def run(*args: Any) -> Any:
+            return whole.run(*args), error
+
+        return Contender(label, run, whole.temp_bytes)
+
+    programs: list[tuple[str, Callable[[], Contender]]] = [
+        (label, functools.partial(checked, loss, label)) for label, loss in losses
+    ]
+    programs += [
+        (label, functools.partial(of_torch, label, make)) for label, make in others
+    ]
+    matmul = compiled("matmul", lambda h, w, *rest: jnp.matmul(h, w), args)
+    lines, seconds = compete(
+        name,
+        "value and both gradients",
+        iter(programs),
+        args,
+        lambda result: result[1],
+        tolerance,
+        matmul,
+        rounds,
+        budget,
+    )
+    (tokens, hidden), classes = args[0].shape, args[1].shape[1]
+    flops = 2 * tokens * hidden * classes
+    for line in lines:
+        if line.seconds:
+            line.teraflops = matmuls * flops / line.seconds / 1e12
+            line.share = matmuls * seconds / line.seconds
+    ceiling = Line(name, "one matmul", "a matmul", "measured", "", seconds)
+    ceiling.teraflops = flops / seconds / 1e12
+    return [*lines, ceiling]

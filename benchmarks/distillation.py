@@ -21,6 +21,7 @@ from benchmarks.contest import (
     Line,
     compete,
     compiled,
+    of_heads,
     of_torch,
 )
 
@@ -177,43 +178,17 @@ def measure_heads(
     few = slice(0, min(shape.rows, CHECKED))
     part = h[few], w, g[few], v
     error_of = error_of_heads(part)
-
-    def checked(loss: Callable[..., Any], label: str) -> Contender:
-        both = jax.value_and_grad(loss, (0, 1))
-        error = error_of(compiled(label, both, part).run(*part))
-        if not error <= HEADS_TOLERANCE:
-            raise ArithmeticError(f"wrong by {error:.1e}")
-        whole = compiled(label, both, args)
-
-        def run(*args: Any) -> Any:
-            return whole.run(*args), error
-
-        return Contender(label, run, whole.temp_bytes)
-
-    programs: list[tuple[str, Callable[[], Contender]]] = [
-        (label, functools.partial(checked, loss, label))
-        for label, loss in losses_of_heads()
-    ]
-    for label, make in kernels_torch.distillations(error_of, part, args):
-        programs.append((label, functools.partial(of_torch, label, make)))
-    matmul = compiled("matmul", lambda h, w, g, v: jnp.matmul(h, w), args)
-    lines, seconds = compete(
+    # Three of the student's, and the teacher's logits.
+    matmuls = 3 + shape.teacher_hidden / shape.hidden
+    return of_heads(
         name,
-        "value and both gradients",
-        iter(programs),
+        losses_of_heads(),
+        kernels_torch.distillations(error_of, part, args),
         args,
-        lambda result: result[1],
+        part,
+        error_of,
         HEADS_TOLERANCE,
-        matmul,
+        matmuls,
         rounds,
         budget,
     )
-    one = 2 * shape.rows * shape.hidden * shape.classes
-    teacher = 2 * shape.rows * shape.teacher_hidden * shape.classes
-    for line in lines:
-        if line.seconds:
-            line.teraflops = (3 * one + teacher) / line.seconds / 1e12
-            line.share = (3 + teacher / one) * seconds / line.seconds
-    ceiling = Line(name, "one matmul", "a matmul", "measured", "", seconds)
-    ceiling.teraflops = one / seconds / 1e12
-    return [*lines, ceiling]

@@ -44,6 +44,7 @@ from benchmarks.contest import (
     compete,
     compiled,
     implementations,
+    of_heads,
     of_torch,
 )
 from benchmarks.distillation import Distillation, Pair
@@ -246,51 +247,21 @@ def measure_head(name: str, shape: Head, rounds: int, budget: float) -> list[Lin
     kernel /= np.float32(np.sqrt(shape.hidden))
     y = rng.integers(shape.classes, size=shape.rows, dtype=np.int32)
     args = jnp.asarray(hidden, BITS), jnp.asarray(kernel, BITS), jnp.asarray(y)
-    # All of the value in float64 would take minutes: of the first tokens only, by a
-    # head of their own.
     few = slice(0, min(shape.rows, 256))
     part = args[0][few], args[1], args[2][few]
     truth = Truth.of(*part)
-
-    def checked(loss: Callable[..., Any], label: str) -> Contender:
-        both = jax.value_and_grad(loss, (0, 1))
-        result = compiled(label, both, part).run(*part)
-        error = truth.error(result)
-        if not error <= HEAD_TOLERANCE:
-            raise ArithmeticError(f"wrong by {error:.1e}")
-        whole = compiled(label, both, args)
-
-        def run(*args: Any) -> Any:
-            return whole.run(*args), error
-
-        return Contender(label, run, whole.temp_bytes)
-
-    programs: list[tuple[str, Callable[[], Contender]]] = [
-        (label, functools.partial(checked, loss, label))
-        for label, loss in head_losses()
-    ]
-    for label, make in kernels_torch.heads(truth, part, args):
-        programs.append((label, functools.partial(of_torch, label, make)))
-    matmul = compiled("matmul", lambda h, w, y: jnp.matmul(h, w), args)
-    lines, seconds = compete(
+    return of_heads(
         name,
-        "value and both gradients",
-        iter(programs),
+        head_losses(),
+        kernels_torch.heads(truth.error, part, args),
         args,
-        lambda result: result[1],
+        part,
+        truth.error,
         HEAD_TOLERANCE,
-        matmul,
+        3,
         rounds,
         budget,
     )
-    flops = 2 * shape.rows * shape.hidden * shape.classes
-    for line in lines:
-        if line.seconds:
-            line.teraflops = 3 * flops / line.seconds / 1e12
-            line.share = 3 * seconds / line.seconds
-    ceiling = Line(name, "one matmul", "a matmul", "measured", "", seconds)
-    ceiling.teraflops = flops / seconds / 1e12
-    return [*lines, ceiling]
 
 
 def measure(name: str, problem: Problem, rounds: int, budget: float) -> list[Line]:

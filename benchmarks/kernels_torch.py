@@ -12,8 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.heads import Truth
-
 Make = Callable[[], Callable[[], Any]]
 """Prepares tensors, and returns what is timed."""
 
@@ -75,37 +73,48 @@ class _Rows:
         return _back(self.tensor[index])
 
 
-def heads(
-    truth: Truth, part: tuple[jax.Array, ...], whole: tuple[jax.Array, ...]
-) -> Iterator[tuple[str, Make]]:
-    """The cross entropy of a head: value and both gradients."""
-    if not _there("torch"):
-        return
+def _head_maker(
+    loss_of: Callable[..., Any],
+    error_of: Callable[[Any], float],
+    part: tuple[jax.Array, ...],
+    whole: tuple[jax.Array, ...],
+) -> Make:
+    """Of the hidden states and the kernel that come first, value and both gradients."""
     torch = importlib.import_module("torch")
 
-    def maker(loss_of: Callable[[Any, Any, Any], Any]) -> Make:
-        def both(arrays: tuple[jax.Array, ...]) -> Callable[[], Any]:
-            hidden = _tensor(arrays[0], gradient=True)
-            # Its kernels have the classes first.
-            kernel = _tensor(arrays[1].T, gradient=True)
-            labels = _tensor(arrays[2])
+    def both(arrays: tuple[jax.Array, ...]) -> Callable[[], Any]:
+        # Its kernels have the classes first; labels have no second axis.
+        tensors = [
+            _tensor(array.T if at % 2 else array, gradient=at < 2)
+            for at, array in enumerate(arrays)
+        ]
 
-            def run() -> Any:
-                loss = loss_of(hidden, kernel, labels)
-                gradients = torch.autograd.grad(loss, (hidden, kernel))
-                torch.cuda.synchronize()
-                return loss, gradients
+        def run() -> Any:
+            loss = loss_of(*tensors)
+            gradients = torch.autograd.grad(loss, tensors[:2])
+            torch.cuda.synchronize()
+            return loss, gradients
 
-            return run
+        return run
 
-        def make() -> Callable[[], Any]:
-            loss, (of_hidden, of_kernel) = both(part)()
-            gradients = _back(of_hidden), _back(of_kernel.T)
-            error = truth.error((float(loss), gradients))
-            run = both(whole)
-            return lambda: (run(), error)
+    def make() -> Callable[[], Any]:
+        loss, (of_hidden, of_kernel) = both(part)()
+        error = error_of((float(loss), (_back(of_hidden), _back(of_kernel.T))))
+        run = both(whole)
+        return lambda: (run(), error)
 
-        return make
+    return make
+
+
+def heads(
+    error_of: Callable[[Any], float],
+    part: tuple[jax.Array, ...],
+    whole: tuple[jax.Array, ...],
+) -> Iterator[tuple[str, Make]]:
+    """The cross entropy of a head: value and both gradients."""
+
+    def maker(loss_of: Callable[..., Any]) -> Make:
+        return _head_maker(loss_of, error_of, part, whole)
 
     if _there("torch", "liger_kernel"):
         ops = importlib.import_module("liger_kernel.transformers.functional")
@@ -151,26 +160,5 @@ def distillations(
     """The same of two heads: value and both gradients of the student's."""
     if not _there("torch", "liger_kernel"):
         return
-    torch = importlib.import_module("torch")
     ops = importlib.import_module("liger_kernel.transformers.functional")
-
-    def both(arrays: tuple[jax.Array, ...]) -> Callable[[], Any]:
-        hidden, teacher_hidden = _tensor(arrays[0], gradient=True), _tensor(arrays[2])
-        # Its kernels have the classes first.
-        kernel, teacher = _tensor(arrays[1].T, gradient=True), _tensor(arrays[3].T)
-
-        def run() -> Any:
-            loss = ops.liger_fused_linear_jsd(hidden, kernel, teacher_hidden, teacher)
-            gradients = torch.autograd.grad(loss, (hidden, kernel))
-            torch.cuda.synchronize()
-            return loss, gradients
-
-        return run
-
-    def make() -> Callable[[], Any]:
-        loss, (of_hidden, of_kernel) = both(part)()
-        error = error_of((float(loss), (_back(of_hidden), _back(of_kernel.T))))
-        run = both(whole)
-        return lambda: (run(), error)
-
-    yield "Liger", make
+    yield "Liger", _head_maker(ops.liger_fused_linear_jsd, error_of, part, whole)
