@@ -48,4 +48,11 @@ BREAKAGES = [
         "+ 0 * factor * (t * missed)",
         f"{LAWS} -k poly",
     ),
+    Breakage(
+        "a NaN comes first in a fused minimum",
+        "_core/rows.py",
+        "return jnp.minimum(distance, jnp.exp(x - peak))",
+        "return jnp.minimum(jnp.exp(x - peak), distance)",
+        "tests/test_loudness.py -k integer_labels",
+    ),
 ]
