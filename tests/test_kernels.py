@@ -806,7 +806,7 @@ EVERYTHING = Features(True, True, True, True, True)
 @pytest.mark.parametrize("dtype", [F32, BF16], ids=["float32", "bfloat16"])
 def test_tiles_fit(classes, dtype, monkeypatch):
     monkeypatch.setattr(config, "_TILE", 64 * 8 * 128)
-    for vmem in set(chips.VMEM.values()):
+    for vmem in {chip.vmem for chip in chips.TPUS.values()}:
         for on in (Features(), EVERYTHING):
             for slope in (None, dtype):
                 tiles = config.tpu_tiles(8192, classes, dtype, slope, on, vmem)

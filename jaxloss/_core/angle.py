@@ -102,12 +102,12 @@ def angle(a: Array, b: Array, least: Array | None, axis: int) -> Angle:
     similarity = jnp.sum(x.a * x.b, axis=axis, keepdims=True)
     # Not `clip`, which XLA on CPU would not fuse. For the order see `passes`; a plain
     # number would be moved to the second place.
-    (least_cosine,) = constants(similarity.dtype, -1)
+    least_cosine, most = constants(similarity.dtype, -1, 2)
     similarity = -jnp.maximum(least_cosine, -jnp.maximum(least_cosine, similarity))
     return Angle(
         # Without a least length the share of a zero vector is in its direction.
         similarity if least is None else share * similarity,
-        (1 - share) + share * jnp.minimum(2, distance),
+        (1 - share) + share * jnp.minimum(most, distance),
     )
 
 

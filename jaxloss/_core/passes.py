@@ -155,4 +155,4 @@ def bounded(peak: Array) -> Array:
     """An infinite peak as the largest float: differences to it exist."""
     largest = jnp.finfo(peak.dtype).max
     # Not `clip`: XLA on CPU would not fuse it (see above).
-    return -jnp.maximum(-largest, -jnp.maximum(-largest, peak))
+    return -jnp.maximum(-jnp.maximum(peak, -largest), -largest)

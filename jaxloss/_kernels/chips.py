@@ -3,6 +3,8 @@
 The compilers of this table's TPUs were asked, with `tests/verify`; none was measured.
 """
 
+from typing import NamedTuple
+
 import jax
 
 from jaxloss._core.types import Implementation
@@ -13,26 +15,44 @@ LANES = 128
 MOST_CLASSES = 262_144
 """The largest vocabulary that the kernels were compiled for."""
 
-# Bytes of VMEM of a core, by `device_kind`. The compiler for a v5p allows 63.94 MiB.
-VMEM = {
-    "TPU v5 lite": 128 * MIB,
-    "TPU v5e": 128 * MIB,
-    "TPU v5": 64 * MIB,
-    "TPU v5p": 64 * MIB,
-    "TPU v6 lite": 128 * MIB,
-    "TPU v6e": 128 * MIB,
-    "TPU7x": 64 * MIB,
+
+class Chip(NamedTuple):
+    """What a device has, in bytes."""
+
+    vmem: int
+    """Of a core."""
+    memory: int
+
+
+# By `device_kind`. The compiler for a v5p allows 63.94 MiB of VMEM; a 7x is two
+# devices, each with half of the chip's memory.
+_V5E = Chip(128 * MIB, 16 * GIB)
+_V5P = Chip(64 * MIB, 95 * GIB)
+_V6E = Chip(128 * MIB, 32 * GIB)
+TPUS = {
+    "TPU v5 lite": _V5E,
+    "TPU v5e": _V5E,
+    "TPU v5": _V5P,
+    "TPU v5p": _V5P,
+    "TPU v6 lite": _V6E,
+    "TPU v6e": _V6E,
+    "TPU7x": Chip(64 * MIB, 96 * GIB),
 }
-SMALLEST_VMEM = min(VMEM.values())
+SMALLEST = Chip(*map(min, zip(*TPUS.values(), strict=True)))
 """What is planned with where the chip is not known."""
 
 SHARE_OF_VMEM = 15 / 16
 """The compiler keeps the rest for itself."""
 
 
+def here() -> Chip:
+    """That of the devices that are there, or the smallest of each."""
+    return TPUS.get(jax.devices()[0].device_kind, SMALLEST)
+
+
 def vmem() -> int:
     """That of the chips that are there, or of the smallest."""
-    return VMEM.get(jax.devices()[0].device_kind, SMALLEST_VMEM)
+    return here().vmem
 
 
 def of_platform(platform: str) -> Implementation | None:
@@ -46,7 +66,7 @@ def unfit(implementation: Implementation) -> str | None:
     the program is compiled for others."""
     device = jax.devices()[0]
     if implementation == "mosaic_tpu" and device.platform == "tpu":
-        if device.device_kind not in VMEM:
+        if device.device_kind not in TPUS:
             return f"has no tiles for this chip, {device.device_kind}"
     elif implementation == "mosaic_gpu" and device.platform == "gpu":
         # Compiled for an older one, it may end the process.

@@ -8,12 +8,11 @@ import dataclasses
 import math
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 
 from jaxloss._core.types import Array
+from jaxloss._kernels import chips
 from jaxloss._kernels.chips import (
-    GIB,
     LANES,
     MIB,
     MOST_CLASSES,
@@ -30,26 +29,13 @@ PARTS: tuple[Part, ...] = ("losses", "hidden", "kernel")
 
 TOO_LARGE = "has no tiles that fit in the memory of the chip with so many hidden units"
 
-# Bytes of memory of a device, by `device_kind`: half of its chip's on a 7x, which is
-# two devices.
-_MEMORY = {
-    "TPU v5 lite": 16 * GIB,
-    "TPU v5e": 16 * GIB,
-    "TPU v5": 95 * GIB,
-    "TPU v5p": 95 * GIB,
-    "TPU v6 lite": 32 * GIB,
-    "TPU v6e": 32 * GIB,
-    "TPU7x": 96 * GIB,
-}
-_SMALLEST_MEMORY = min(_MEMORY.values())
 # The rest is for the model, its optimizer and its activations.
 _SHARE_OF_MEMORY = 1 / 8
 
 
 def budget() -> int:
     """Bytes that a head may hold beside its inputs and outputs without being asked."""
-    memory = _MEMORY.get(jax.devices()[0].device_kind, _SMALLEST_MEMORY)
-    return int(memory * _SHARE_OF_MEMORY)
+    return int(chips.here().memory * _SHARE_OF_MEMORY)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from jaxloss._kernels.chips import (
     MIB,
     MOST_CLASSES,
     SHARE_OF_VMEM,
-    SMALLEST_VMEM,
+    SMALLEST,
     up,
     vmem,
 )
@@ -103,7 +103,7 @@ def tpu_tiles(
     dtype: jnp.dtype,
     slope: jnp.dtype | None,
     on: Features,
-    vmem: int = SMALLEST_VMEM,
+    vmem: int = SMALLEST.vmem,
 ) -> TpuTiles | None:
     """The tiles for a chip with so much VMEM, or None if a row does not fit.
 
