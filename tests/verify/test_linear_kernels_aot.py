@@ -40,7 +40,7 @@ def on(monkeypatch):
 
     def chosen(target):
         kind = device(target).device_kind
-        monkeypatch.setattr(chips, "vmem", lambda: chips.VMEM[kind])
+        monkeypatch.setattr(chips, "vmem", lambda: chips.TPUS[kind].vmem)
         monkeypatch.setattr(config, "budget", lambda: 0)
         return target
 
