@@ -27,17 +27,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax.losses
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
-from benchmarks import accuracy_plot, accuracy_report, accuracy_results
+from benchmarks import accuracy_plot, accuracy_report, accuracy_results, display
 from benchmarks.accuracy_results import DTYPES, OURS, TWIN, Errors, Row, summary
 from benchmarks.measure import plain_jax
 from benchmarks.results import environment
@@ -146,15 +138,8 @@ def measure_named(row: str) -> list[Row]:
 
 
 def run(todo: Sequence[Case], processes: int, console: Console) -> list[Row]:
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     found: dict[str, list[Row]] = {}
-    with Progress(*columns, console=console) as progress:
+    with display.progress(console) as progress:
         task = progress.add_task("accuracy", total=len(todo))
         names = [case.id for case in todo]
         for name, rows in _measured(names, processes):

@@ -3,10 +3,30 @@
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from benchmarks.results import SLOW, Result, summarise
 from benchmarks.units import memory, seconds
+
+
+def progress(console: Console) -> Progress:
+    """The bar of long work, with what is being done, how much of it, and how long."""
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
 
 
 def ratio_style(value: float) -> str:

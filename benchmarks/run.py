@@ -9,14 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from benchmarks import display, results
 from benchmarks.inputs import SHAPES
@@ -68,15 +60,8 @@ def run(
     todo: Sequence[Case], options: argparse.Namespace, console: Console
 ) -> list[results.Result]:
     module = TWIN if options.ours == "optax" else options.ours
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     found = []
-    with Progress(*columns, console=console) as progress:
+    with display.progress(console) as progress:
         task = progress.add_task("benchmarks", total=len(todo))
         for case in todo:
             progress.update(task, description=case.name)
