@@ -15,21 +15,16 @@ import numpy as np
 
 import jaxloss
 from benchmarks import kernels_torch
-from benchmarks.contest import (
-    BITS,
-    Contender,
-    Line,
-    compete,
-    compiled,
-    of_heads,
-    of_torch,
-)
+from benchmarks.contest import Contest, Entry, Line, compiling, of_heads
+from benchmarks.kernels_data import BITS, evenly, normal, pair, relative, summed, wide
 
 # The gradient of logits is rounded to bfloat16; that of a head comes from rounded
 # products as well.
 PAIR_TOLERANCE, HEADS_TOLERANCE = 2.0**-7, 3e-2
-CHECKED = 256
+CHECKED = 128
 """Rows whose gradient is compared; two heads are checked on so many tokens."""
+COLUMNS = 512
+"""Of a kernel's gradient: the classes at which it is compared."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +63,6 @@ def truth(x: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray]:
     return float(np.sum(of_teacher + of_student)) / 2, gradient
 
 
-def relative(actual: np.ndarray, exact: np.ndarray) -> float:
-    return float(np.linalg.norm(actual - exact) / np.linalg.norm(exact))
-
-
 def full(x: jax.Array, t: jax.Array) -> jax.Array:
     """As a textbook has it, in float32."""
     log_q, log_p = (jax.nn.log_softmax(z.astype(jnp.float32)) for z in (x, t))
@@ -81,43 +72,39 @@ def full(x: jax.Array, t: jax.Array) -> jax.Array:
     return jnp.mean(each)
 
 
-def measure_pair(name: str, shape: Pair, rounds: int, budget: float) -> list[Line]:
-    rng = np.random.default_rng(0)
-    x = 2 * rng.standard_normal((shape.rows, shape.classes), np.float32)
-    t = x + rng.standard_normal(x.shape, np.float32)
-    args = jnp.asarray(x, BITS), jnp.asarray(t, BITS)
-    del x, t
-    total, gradient = 0.0, np.zeros(0)
-    for start in range(0, shape.rows, CHECKED):
-        part = [np.asarray(a[start : start + CHECKED]).astype(np.float64) for a in args]
-        value, of_rows = truth(*part)
-        total += value
-        gradient = of_rows if start == 0 else gradient
-    exact = total / shape.rows, gradient / shape.rows
+def measure_pair(name: str, shape: Pair, contest: Contest) -> list[Line]:
+    with contest.spending("data"):
+        args = pair(0, (shape.rows, shape.classes))
+        jax.block_until_ready(args)
 
-    def error(result: Any) -> float:
-        value, slope = result
-        first = np.asarray(slope[: len(gradient)]).astype(np.float64)
-        return max(abs(float(value) - exact[0]) / exact[0], relative(first, exact[1]))
+    def answer() -> Callable[[Any], float]:
+        x, t = (np.asarray(a) for a in args)
+        rows = evenly(shape.rows, CHECKED)
+        _, gradient = truth(wide(x[rows]), wide(t[rows]))
+        value = summed(lambda x, t: truth(x, t)[0], x, t) / shape.rows
 
-    ours = functools.partial(jaxloss.js_divergence, reduction="mean")
-    programs: list[tuple[str, Callable[[], Contender]]] = [
-        (label, functools.partial(compiled, label, jax.value_and_grad(loss), args))
-        for label, loss in (("jaxloss, xla", ours), ("jax.numpy", full))
-    ]
-    for label, make in kernels_torch.pairs(*args):
-        programs.append((label, functools.partial(of_torch, label, make)))
-    copy = compiled("copy", lambda x, t: -x, args)
-    lines, seconds = compete(
+        def error(result: Any) -> float:
+            of_rows = relative(wide(result[1][rows]), gradient / shape.rows)
+            return max(abs(float(result[0]) - value) / value, of_rows)
+
+        return error
+
+    def entries() -> Iterator[Entry]:
+        ours = functools.partial(jaxloss.js_divergence, reduction="mean")
+        for label, loss in (("jaxloss, xla", ours), ("jax.numpy", full)):
+            yield compiling(label, jax.value_and_grad(loss), args, in_place=True)
+        yield from kernels_torch.pairs(*args)
+
+    copying = compiling("a copy", lambda x, t: jnp.copy(x), args)
+    copy, started, error_of = contest.prepare(copying, entries(), answer)
+    lines, seconds = contest.compete(
         name,
         "value and gradient",
-        iter(programs),
+        started,
         args,
-        error,
+        error_of,
         PAIR_TOLERANCE,
         copy,
-        rounds,
-        budget,
     )
     # Both logits are read, and one gradient is written; a copy moves two of the three.
     size = shape.rows * shape.classes * BITS.itemsize
@@ -147,48 +134,43 @@ def losses_of_heads() -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 def error_of_heads(part: Sequence[jax.Array]) -> Callable[[Any], float]:
-    """Of value and of the student's two gradients."""
-    h, w, g, v = (np.asarray(a).astype(np.float64) for a in part)
+    """Of value and of the student's two gradients, of its kernel's in some columns."""
+    h, w, g, v = (wide(a) for a in part)
     total, slope = truth(h @ w, g @ v)
-    exact = total / len(h), slope @ w.T / len(h), h.T @ slope / len(h)
+    columns = evenly(w.shape[1], COLUMNS)
+    value = total / len(h)
+    of_hidden = slope @ w.T / len(h)
+    of_kernel = h.T @ slope[:, columns] / len(h)
 
     def error(result: Any) -> float:
-        value, gradients = result
-        found = (np.asarray(a).astype(np.float64) for a in (value, *gradients))
+        found, (by_hidden, by_kernel) = result
         return max(
-            relative(a, np.asarray(e)) for a, e in zip(found, exact, strict=True)
+            abs(float(found) - value) / value,
+            relative(wide(by_hidden), of_hidden),
+            relative(wide(by_kernel[:, columns]), of_kernel),
         )
 
     return error
 
 
-def measure_heads(
-    name: str, shape: Distillation, rounds: int, budget: float
-) -> list[Line]:
-    rng = np.random.default_rng(0)
-
-    def drawn(rows: int, columns: int, scale: float = 1.0) -> jax.Array:
-        values = rng.standard_normal((rows, columns), np.float32)
-        return jnp.asarray(values * np.float32(scale), BITS)
-
-    h, g = drawn(shape.rows, shape.hidden), drawn(shape.rows, shape.teacher_hidden)
-    w = drawn(shape.hidden, shape.classes, shape.hidden**-0.5)
-    v = drawn(shape.teacher_hidden, shape.classes, shape.teacher_hidden**-0.5)
-    args = h, w, g, v
-    few = slice(0, min(shape.rows, CHECKED))
-    part = h[few], w, g[few], v
-    error_of = error_of_heads(part)
-    # Three of the student's, and the teacher's logits.
-    matmuls = 3 + shape.teacher_hidden / shape.hidden
+def measure_heads(name: str, shape: Distillation, contest: Contest) -> list[Line]:
+    with contest.spending("data"):
+        h = normal(0, (shape.rows, shape.hidden))
+        g = normal(1, (shape.rows, shape.teacher_hidden))
+        w = normal(2, (shape.hidden, shape.classes), shape.hidden**-0.5)
+        v = normal(3, (shape.teacher_hidden, shape.classes), shape.teacher_hidden**-0.5)
+        few = slice(0, min(shape.rows, CHECKED))
+        args, part = (h, w, g, v), (h[few], w, g[few], v)
+        jax.block_until_ready((args, part))
     return of_heads(
         name,
         losses_of_heads(),
-        kernels_torch.distillations(error_of, part, args),
+        kernels_torch.distillations(part, args),
         args,
         part,
-        error_of,
+        lambda: error_of_heads(part),
         HEADS_TOLERANCE,
-        matmuls,
-        rounds,
-        budget,
+        # Three of the student's, and the teacher's logits.
+        3 + shape.teacher_hidden / shape.hidden,
+        contest,
     )

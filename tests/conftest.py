@@ -1,6 +1,7 @@
 """The strict environment of the tests: what works here works for every user."""
 
 import gc
+import os
 
 import jax
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from tests.case import Case
 from tests.cases import CASES
 
-jax.config.update("jax_platforms", "cpu")
+# On the CPU, unless it is said otherwise: on a GPU, JAX_PLATFORMS=cuda,cpu.
+jax.config.update("jax_platforms", os.environ.get("JAX_PLATFORMS") or "cpu")
 # float64 oracles beside explicit float32 and half-precision inputs.
 jax.config.update("jax_enable_x64", True)
 # No implicit promotion of dtypes or ranks anywhere in the library.

@@ -357,14 +357,14 @@ class Memory:
         return self
 
     def _place(self, index):
-        row, column = index
+        *rows, column = index
         if hasattr(column, "start"):
             start, size = int(column.start), int(column.size)
-            assert 0 <= start <= self.array.shape[1] - size, "out of bounds"
+            assert 0 <= start <= self.array.shape[-1] - size, "out of bounds"
             column = slice(start, start + size)
         else:
-            assert 0 <= column < self.array.shape[1], "out of bounds"
-        return int(row), column
+            assert 0 <= column < self.array.shape[-1], "out of bounds"
+        return *map(int, rows), column
 
     def __getitem__(self, index):
         return jnp.asarray(self.array[self._place(index)])
@@ -382,11 +382,13 @@ def body_on_gpu(monkeypatch, rows, weights, tiles, in_place):
         logits.array = np.pad(logits.array, ((0, 0), (0, tiles.columns - classes)))
     slope = logits if in_place else Memory(np.full_like(logits.array, np.nan))
     statistic = Memory(np.full((count, 5), np.nan, np.float32))
-    shared = []
+    of_classes = None
     if told.on.class_weights:
         of_classes = np.array(rows.options.class_weights)
         missing = max(tiles.columns - classes, 0)
-        shared = [Memory(np.pad(of_classes, ((0, 0), (0, missing))))]
+        of_classes = Memory(np.pad(of_classes, ((0, 0), (0, missing))))
+    lanes = Memory(np.full((1, 4, max(tiles.columns, 512)), np.nan, np.float32))
+    shared = mosaic_gpu.Shared(lanes, Memory(np.zeros((1, 4), np.float32)), None)
     table = Memory(jnp.concatenate(told.row, axis=1))
 
     def iota(dtype, shape, dimension, layout=None):
@@ -394,36 +396,42 @@ def body_on_gpu(monkeypatch, rows, weights, tiles, in_place):
 
     monkeypatch.setattr(mosaic_gpu, "_load", lambda ref, layout: ref)
     monkeypatch.setattr(plgpu, "broadcasted_iota", iota)
-    refs = [logits, table, *shared, statistic, slope]
+    monkeypatch.setattr(plgpu, "commit_smem", lambda: None)
+    refs = [logits, table, of_classes, statistic, slope, shared]
     with jax.disable_jit():
         for i in range(count):
             monkeypatch.setattr(jax.lax, "axis_index", lambda name, i=i: jnp.int32(i))
-            mosaic_gpu._kernel(
-                *refs, on=told.on, tiles=tiles, classes=classes, slope=True
-            )
+            mosaic_gpu._kernel(*refs, on=told.on, tiles=tiles, classes=classes)
     monkeypatch.undo()
     columns = (jnp.asarray(statistic.array[:, k : k + 1]) for k in range(5))
     loss = told_losses(told, tile.Statistic(*columns))
     return loss, slope.array[:, :classes]
 
 
-GPU_TILES = GpuTiles(128, 1, 4, 0)
+GPU_TILES = GpuTiles(128, 1, 1, 4, 0)
+TWO_PIECES = GpuTiles(128, 1, 2, 4, 0)
+WIDE = GpuTiles(256, 2, 1, 4, 0)
+TWO_GROUPS = GpuTiles(128, 1, 2, 4, 0, warpgroups=2)
 
 
-@pytest.mark.parametrize("options", ["none", "all"])
-def test_the_body_for_gpu_on_rows_of_every_kind(monkeypatch, options):
-    rows, weights = problem(15, 300, options=options, corners=True)
-    found = body_on_gpu(monkeypatch, rows, weights, GPU_TILES, in_place=True)
+@pytest.mark.parametrize("options", NAMES)
+@pytest.mark.parametrize("tiles", [GPU_TILES, TWO_PIECES, WIDE])
+def test_the_body_for_gpu_on_rows_of_every_kind(monkeypatch, options, tiles):
+    rows, weights = problem(15, 700, options=options, corners=True)
+    found = body_on_gpu(monkeypatch, rows, weights, tiles, in_place=True)
     is_right(found, rows, weights)
 
 
-@pytest.mark.parametrize("classes", [2, 127, 128, 129, 256])
+# A row shorter than a piece, pieces alone, whole steps, steps and a piece, and what is
+# left of a piece after each.
+@pytest.mark.parametrize("classes", [2, 127, 128, 129, 256, 257, 512, 640, 645, 1030])
 @pytest.mark.parametrize("in_place", [True, False])
 def test_the_body_for_gpu_on_shapes(monkeypatch, classes, in_place):
-    options = "both" if classes < 129 else "none"
+    options = "both" if classes in (2, 129, 645) else "none"
     rows, weights = problem(2, classes, options=options)
-    found = body_on_gpu(monkeypatch, rows, weights, GPU_TILES, in_place)
-    is_right(found, rows, weights)
+    for tiles in (GPU_TILES, TWO_PIECES):
+        found = body_on_gpu(monkeypatch, rows, weights, tiles, in_place)
+        is_right(found, rows, weights)
 
 
 @pytest.mark.skipif(
@@ -431,8 +439,9 @@ def test_the_body_for_gpu_on_shapes(monkeypatch, classes, in_place):
     reason=f"NOT RUN: JAX {jax.__version__} has no interpreter of Mosaic GPU kernels",
 )
 @pytest.mark.parametrize("options", ["none", "all"])
-@pytest.mark.parametrize("classes", [5, 128, 300])
-def test_the_kernel_for_gpu_interpreted(options, classes):
+@pytest.mark.parametrize("classes", [5, 128, 300, 900, 1300])
+@pytest.mark.parametrize("tiles", [TWO_PIECES, TWO_GROUPS])
+def test_the_kernel_for_gpu_interpreted(options, classes, tiles):
     rows, weights = problem(2, classes, options=options)
     told = op._told(HOW, rows, weights)
     weights_of = rows.options.class_weights if told.on.class_weights else None
@@ -441,7 +450,7 @@ def test_the_kernel_for_gpu_interpreted(options, classes):
         jnp.concatenate(told.row, axis=1),
         weights_of,
         on=told.on,
-        tiles=GPU_TILES,
+        tiles=tiles,
         slope=F32,
         in_place=True,
         interpret=plgpu.InterpretGPUParams(),

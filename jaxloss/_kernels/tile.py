@@ -19,12 +19,15 @@ two terms that are never negative.
 Only what every compiler of kernels has is used here: no gather, no expm1 or log1p.
 """
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from jaxloss._core.types import Array
+
+Exponential = Callable[[Array], Array]
 
 LARGEST = float(np.finfo(np.float32).max)
 # Two Python numbers would be a float64 where JAX has those.
@@ -106,9 +109,8 @@ def _cooled(difference: Array, row: Row, on: Features) -> Array:
     return difference / row.temperature if on.temperature else difference
 
 
-def empty(like: Array) -> Statistic:
-    """Of no columns yet."""
-    zero = jnp.zeros_like(like)
+def empty(zero: Array) -> Statistic:
+    """Of no columns yet; a zero a row, or a lane."""
     return Statistic(zero - jnp.inf, zero - 1, zero, zero, zero)
 
 
@@ -171,6 +173,47 @@ def merged(a: Statistic, b: Statistic, row: Row, on: Features) -> Statistic:
     return Statistic(peak, rest, a.at_label + b.at_label, distance, weights)
 
 
+def gathered(
+    lanes: Statistic,
+    pieces: Sequence[Array],
+    shares: Sequence[Array] | None,
+    row: Row,
+    on: Features,
+    exp: Exponential = jnp.exp,
+) -> Statistic:
+    """Of what the lanes have seen and of one more column each from every piece.
+
+    What is at a lane's peak is left out once, as its statistic has it, without a
+    comparison: of a peak and a newcomer the lower one is what remains of both. The
+    label's logit is the caller's.
+
+    Args:
+      lanes: one statistic a lane.
+      pieces: of columns after the soft cap, one a lane.
+      shares: their class weights, under label smoothing; None for 1.
+      row, on: of the row.
+      exp: the power of e.
+    """
+    peak, lower = lanes.peak, []
+    for z in pieces:
+        lower.append(jnp.minimum(peak, z))
+        peak = jnp.maximum(peak, z)
+    bound = bounded(peak)
+    rest = lanes.rest * exp(_cooled(jnp.minimum(lanes.peak - bound, 0.0), row, on))
+    for z in lower:
+        rest = rest + exp(_cooled(z - bound, row, on))
+    distance, weights = lanes.distance, lanes.weights
+    if on.smoothing:
+        fallen = _cooled(bound - bounded(lanes.peak), row, on)
+        distance = distance + jnp.where(weights == 0, 0.0, weights * fallen)
+        for k, z in enumerate(pieces):
+            share = jnp.ones_like(z) if shares is None else shares[k]
+            far = _cooled(jnp.maximum(bound - z, 0.0), row, on)
+            distance = distance + jnp.where(share == 0, 0.0, share * far)
+            weights = weights + share
+    return Statistic(peak, rest, lanes.at_label, distance, weights)
+
+
 def _log1p(x: Array) -> Array:
     """log(1 + x): the error that 1 + x makes is divided out."""
     sum_ = 1 + x
@@ -226,24 +269,36 @@ def slope_of(total: Statistic, row: Row, on: Features) -> Slope:
     return Slope(bounded(peak), factor, kept(spread), kept(at_label))
 
 
+def is_ordinary(total: Statistic, row: Row) -> Array:
+    """Whether a row has a finite peak, and counts."""
+    return (bounded(total.peak) == total.peak) & (row.label != MASKED)
+
+
 def slope(
     x: Array,
-    is_label: Array,
+    is_label: Array | None,
     row: Row,
     of_row: Slope,
     class_weights: Array | None,
     on: Features,
+    exp: Exponential = jnp.exp,
 ) -> Array:
     """The derivative of a tile. A NaN is in the factor of its row, and need not be
-    anywhere else: so a masked row may hold one."""
-    if on.softcap:
+    anywhere else: so a masked row may hold one.
+
+    Without `is_label` the tile has no label, and its row is an ordinary one.
+    """
+    if on.softcap and is_label is not None:
         x = jnp.where(x == x, x, 0.0)
     z = capped(x, row, on)
-    # Nothing lies above the peak but an infinity, where the sum is 1.
-    below = jnp.where(z < of_row.bound, z - of_row.bound, 0.0)
-    result = of_row.factor * jnp.exp(_cooled(below, row, on))
+    below = z - of_row.bound
+    if is_label is not None:
+        # Nothing lies above the peak but an infinity, where the sum is 1.
+        below = jnp.where(z < of_row.bound, below, 0.0)
+    result = of_row.factor * exp(_cooled(below, row, on))
     if on.smoothing:
         share = of_row.spread
         result = result - (share if class_weights is None else share * class_weights)
-    result = jnp.where(is_label, of_row.at_label, result)
+    if is_label is not None:
+        result = jnp.where(is_label, of_row.at_label, result)
     return result * _cap_slope(x, row) if on.softcap else result

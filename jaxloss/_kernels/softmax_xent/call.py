@@ -66,7 +66,7 @@ def _plain(
     column = jax.lax.broadcasted_iota(jnp.int32, x.shape, 1)
     is_label = column == row.label.astype(jnp.int32)
     if logits.shape[0] == 0:
-        total = tile.empty(row.label)
+        total = tile.empty(jnp.zeros_like(row.label))
     else:
         total = tile.statistic(x, is_label, row, class_weights, call.on)
     result = [jnp.concatenate(total, axis=1)]
@@ -105,7 +105,8 @@ def _gpu(*arrays: Array, call: Call) -> list[Array]:
     from jaxloss._kernels.softmax_xent import mosaic_gpu
 
     logits, table, *class_weights = arrays
-    tiles = config.gpu_tiles(logits.shape[1], logits.dtype)
+    slope = call.slope is not None
+    tiles = config.gpu_tiles(logits.shape[1], logits.dtype, slope)
     return list(
         mosaic_gpu.rows(
             logits,

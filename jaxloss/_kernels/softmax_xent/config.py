@@ -141,18 +141,25 @@ class GpuTiles:
     """How the kernel for GPU goes over the logits."""
 
     columns: int
-    """Of a tile: one row, by one warpgroup."""
+    """Of a piece of a row: a vector for each thread of a warpgroup."""
     vector: int
     """Logits that a thread loads at once."""
+    pieces: int
+    """Of a step: on their way from memory while those before are worked on."""
     blocks: int
     """Rows worked on at a time by a multiprocessor."""
     scratch: int
     """Bytes of shared memory asked for so that there are no more blocks than that."""
+    warpgroups: int = 1
+    """That share a row."""
+    fast: bool = False
+    """Whether powers of e are the chip's own of two."""
 
     def __str__(self) -> str:
         return (
-            f"a row a block, {self.blocks} a multiprocessor, tiles of "
-            f"{self.columns:,} in vectors of {self.vector}"
+            f"a row a block of {self.warpgroups * 128} threads, {self.blocks} a "
+            f"multiprocessor, steps of {self.pieces} x {self.columns:,} in vectors of "
+            f"{self.vector}"
         )
 
 
@@ -160,31 +167,39 @@ class GpuTiles:
 # bytes, what one block may have of it, and the second-level cache, of which a fifth is
 # left to the rest.
 _MULTIPROCESSORS = 132
-_SHARED, _SHARED_BLOCK = 228 * KIB, 227 * KIB
+SHARED, _SHARED_BLOCK = 228 * KIB, 227 * KIB
 _CACHE = 50 * MIB * 4 // 5
-# Threads of a warpgroup, and logits a thread: 32 float32 registers of its 128 or so.
-_THREADS, _EACH = 128, 32
+# Threads of a warpgroup, bytes of logits that a thread fetches at a time, and loads
+# that it has in its code: those of one logit each take long to compile.
+_THREADS, _STEP, _MOST_LOADS = 128, 64, 16
 # Bytes of the widest load.
 _WIDEST = 16
 # More blocks than registers allow do not run.
 _MOST_BLOCKS = 4
+# On an H200, a row of 251 KiB takes 1.12 times as long with one warpgroup as with four,
+# one of 98 KiB 1.13 times (`python -m benchmarks.tiles`).
+_SHARED_ROW = 64 * KIB
 
 
-def gpu_tiles(classes: int, dtype: jnp.dtype) -> GpuTiles:
-    """The tiles for rows of so many classes.
+def gpu_tiles(classes: int, dtype: jnp.dtype, slope: bool = True) -> GpuTiles:
+    """The tiles for rows of so many classes, of a value alone or with its derivative.
 
     A row begins at a multiple of its length, so that a vector may be no longer than
-    what divides that: one logit of 50,257, eight of 128,256 in bfloat16. The rows being
-    worked on, all multiprocessors together, fit in the cache, so that the second loop
-    finds them there.
+    what divides that: one logit of 50,257, eight of 128,256 in bfloat16. Where the row
+    is read again, the rows being worked on, all multiprocessors together, fit in the
+    cache: long ones are worked on by several warpgroups, one at a time.
     """
     itemsize = jnp.dtype(dtype).itemsize
     vector = math.gcd(classes, _WIDEST // itemsize)
     while vector > 1 and _THREADS * vector > classes:
         vector //= 2
-    step = _THREADS * vector
-    columns = max(min(classes, _THREADS * _EACH) // step, 1) * step
-    in_cache = _CACHE // (_MULTIPROCESSORS * classes * itemsize)
-    blocks = min(max(in_cache, 1), _MOST_BLOCKS)
-    scratch = _SHARED // (blocks + 1) + KIB if blocks < _MOST_BLOCKS else 0
-    return GpuTiles(columns, vector, blocks, min(scratch, _SHARED_BLOCK // 2 + KIB))
+    columns = _THREADS * vector
+    row = classes * itemsize
+    groups = 4 if slope and row > _SHARED_ROW else 1
+    pieces = min(_STEP // (vector * itemsize), max(classes // columns, 1), _MOST_LOADS)
+    blocks, scratch = _MOST_BLOCKS, 0
+    if slope:
+        blocks = min(max(_CACHE // (_MULTIPROCESSORS * row), 1), _MOST_BLOCKS // groups)
+        if blocks < _MOST_BLOCKS:
+            scratch = min(SHARED // (blocks + 1), _SHARED_BLOCK // 2) + KIB
+    return GpuTiles(columns, vector, pieces, blocks, scratch, groups, itemsize < 4)

@@ -55,7 +55,7 @@ def _kernel(*refs, on: Features, tiles: TpuTiles, classes: int, slope: bool):
             here = tile.statistic(x, is_label, row, weights, on)
             return tile.merged(seen, here, row, on)
 
-        total = sweep(count, tile.empty(row.label))
+        total = sweep(count, tile.empty(jnp.zeros_like(row.label)))
         statistic_ref[rows, :] = jnp.concatenate(total, axis=1)
         if not slope:
             return
