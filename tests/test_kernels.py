@@ -759,7 +759,8 @@ def exported(function, *platforms):
 
 def test_none_chooses_by_platform_when_it_is_lowered(monkeypatch):
     """On a machine with a TPU, with the kernel on by default."""
-    monkeypatch.setattr(config, "BY_DEFAULT", {"mosaic_tpu": "for this test"})
+    everywhere = config.Measured("for this test", 1, 2, ("float32", "bfloat16"))
+    monkeypatch.setattr(config, "BY_DEFAULT", {"mosaic_tpu": everywhere})
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     choice = op.choose(Check("f"), None, BF16, (8, 1000))
     assert choice.name == "mosaic_tpu" and "for this test" in choice.reason
@@ -788,6 +789,34 @@ def test_none_is_xla_where_nothing_was_measured(monkeypatch):
     assert (
         "tpu_custom_call" not in exported(losses_by(None, "mean"), "tpu").mlir_module()
     )
+
+
+def test_on_a_hopper_gpu_the_kernel_runs_where_it_was_seen_to_win(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(config, "IN_PLACE", True)
+    devices = [Device("gpu", "NVIDIA H200", "9.0")]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
+    monkeypatch.setattr(jax, "device_count", lambda: len(devices))
+    at = functools.partial(op.choose, Check("f"), None)
+    choice = at(BF16, (256, 32_000))
+    assert choice.name == "mosaic_gpu" and "H200" in choice.reason
+    assert choice.how == op.How("f", None)
+    for dtype, shape, said in (
+        (BF16, (255, 32_000), "256 rows or more"),
+        (BF16, (256, 31_999), "32,000 classes or more"),
+        (F32, (256, 32_000), "was measured in bfloat16"),
+    ):
+        choice = at(dtype, shape)
+        assert choice.how is None and said in choice.reason
+    monkeypatch.setattr(config, "IN_PLACE", False)
+    assert "from JAX 0.11" in at(BF16, (256, 32_000)).reason
+    monkeypatch.setattr(config, "IN_PLACE", True)
+    # Beside others, JAX might spread the program, and would gather the logits.
+    devices.append(devices[0])
+    choice = at(BF16, (256, 32_000))
+    assert choice.how is None and "gathered" in choice.reason
+    devices[:] = [Device("gpu", "NVIDIA B200", "10.0")]
+    assert "Hopper GPUs only" in at(BF16, (256, 32_000)).reason
 
 
 def test_without_a_kernel_pallas_is_not_imported():

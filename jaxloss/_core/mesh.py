@@ -19,6 +19,16 @@ def mesh_axes(x: Array) -> frozenset[str]:
     return getattr(kind, "vma", frozenset()) if manual is None else manual.varying
 
 
+def is_alone() -> bool:
+    """Whether what is traced is surely for one device: there is no other, or this is
+    inside a `jax.shard_map` over all of a mesh."""
+    if jax.device_count() == 1:
+        return True
+    mesh = jax.sharding.get_abstract_mesh()
+    manual = jax.sharding.AxisType.Manual
+    return not mesh.empty and all(kind == manual for kind in mesh.axis_types)
+
+
 def all_mesh_axes(tree: Tree) -> frozenset[str]:
     """The mesh axes over which anything of a tree differs."""
     return frozenset().union(*(mesh_axes(leaf) for leaf in jax.tree.leaves(tree)))

@@ -76,6 +76,12 @@ def unfit(implementation: Implementation) -> str | None:
     return None
 
 
+def is_hopper() -> bool:
+    """Whether the devices that are there are GPUs of that generation."""
+    capability = getattr(jax.devices()[0], "compute_capability", "0")
+    return capability.startswith("9.")
+
+
 def up(size: int, multiple: int) -> int:
     """The size, filled up to a multiple."""
     return -(-size // multiple) * multiple

@@ -7,6 +7,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 import jaxloss
+from jaxloss._core.mesh import is_alone
 
 ROWS, CLASSES = 16, 40
 
@@ -54,3 +55,30 @@ def test_value_gradient_and_curvature(reduction):
     pairs = zip(derivatives("interpret"), derivatives("xla"), strict=True)
     for actual, expected in pairs:
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_only_inside_shard_map_is_a_program_alone():
+    """Elsewhere JAX may spread it, and would gather what a kernel reads."""
+    kinds = (jax.sharding.AxisType.Auto,) * 2
+    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=kinds)
+    said = {}
+
+    def noting(where):
+        def function(x):
+            said[where] = is_alone()
+            return x
+
+        return function
+
+    x = jnp.zeros((8, 2))
+    jax.jit(noting("outside"))(x)
+    for where, axes in (("all", {"data", "model"}), ("some", {"data"})):
+        inside = jax.shard_map(
+            noting(where),
+            mesh=mesh,
+            in_specs=P("data"),
+            out_specs=P("data"),
+            axis_names=axes,
+        )
+        jax.jit(inside)(x)
+    assert said == {"outside": False, "all": True, "some": False}

@@ -1,15 +1,17 @@
 """Tile sizes, and where a kernel runs without being asked for; each with its reason.
 
-The numbers follow from the sizes of the chips, and from what the compilers say of the
-programs: not yet measured on a device.
+The numbers for TPU follow from the sizes of the chips, and from what the compilers say
+of the programs; those for GPU were chosen on an NVIDIA H200.
 """
 
 import dataclasses
 import math
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 
+from jaxloss._core.mesh import is_alone
 from jaxloss._core.types import Implementation
 from jaxloss._kernels.chips import (
     KIB,
@@ -18,15 +20,51 @@ from jaxloss._kernels.chips import (
     MOST_CLASSES,
     SHARE_OF_VMEM,
     SMALLEST,
+    is_hopper,
     up,
     vmem,
 )
 from jaxloss._kernels.tile import Features
 
-BY_DEFAULT: Mapping[Implementation, str] = {}
+IN_PLACE = jax.__version_info__ >= (0, 11)
+"""Whether the kernel for GPU can write over its logits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """Where a kernel was seen to win."""
+
+    result: str
+    rows: int
+    """At least."""
+    classes: int
+    dtypes: tuple[str, ...]
+
+
+BY_DEFAULT: Mapping[Implementation, Measured] = {
+    "mosaic_gpu": Measured(
+        "1.2 to 2.2 times as fast as XLA on an NVIDIA H200, 2026-11-26",
+        256,
+        32_000,
+        ("bfloat16",),
+    )
+}
 """The kernels that run where none is asked for, and why.
 
-There are none: no kernel was measured on a device yet, and the bytes of the compiled
+For GPU: milliseconds on an H200 of 8,192 rows, logits in bfloat16 that are written
+over (`benchmarks/results/kernels-h200-2026-11-26.json`):
+
+                           value           value and gradient
+    classes             XLA   kernel          XLA   kernel
+     50,257            0.57     0.25         1.21     0.78
+    128,256            1.20     0.54         2.51     1.44
+
+256 rows of 128,256, a gradient: 0.123 and 0.099; 1,024 of 32,000: 0.128 and 0.082
+(`tiles-h200-chosen-2026-11-26.json`). Between the matmuls of a head it gains little:
+41.0 against 41.7 ms for 8,192 tokens with logits in bfloat16, and a fifth of the
+temporaries.
+
+For TPU there is none: no kernel was measured on one yet, and the bytes of the compiled
 programs do not decide alone. Times the bytes of the logits, at 1,024 x 128,256, by the
 compilers for TPU v5e, v5p, v6e and 7x, which agree (`tests/verify` holds them to it):
 
@@ -39,9 +77,37 @@ bundles that the compiler made for a v5e (1.5 GHz, 819 GB/s), a tile of 65,536 b
 logits takes 311 cycles for the value, 0.21 µs, and 466 with the derivative, 0.31 µs;
 its reads and writes take 0.16 µs and 0.32 µs, those of XLA 0.32 µs and 0.64 µs. So
 there it should take two thirds of the time, and half. A v6e has twice the bandwidth
-with little more arithmetic: by the same sum, nothing is gained. For a GPU there is no
-such schedule to read.
+with little more arithmetic: by the same sum, nothing is gained.
 """
+
+
+def reluctance(
+    implementation: Implementation, dtype: jnp.dtype, shape: tuple[int, int]
+) -> str | None:
+    """Why a kernel that could run does not without being asked for, or None."""
+    measured = BY_DEFAULT.get(implementation)
+    if measured is None:
+        return "was not yet measured on a device; it can be asked for"
+    if implementation == "mosaic_gpu":
+        if not IN_PLACE:
+            return "writes over the logits from JAX 0.11 on; it can be asked for"
+        if not is_hopper():
+            return "was measured on Hopper GPUs only; it can be asked for"
+    if not is_alone():
+        return (
+            "would have all logits gathered on each device of a program that JAX "
+            "spreads over several; it can be asked for, and runs inside jax.shard_map"
+        )
+    rows, classes = shape
+    if rows < measured.rows or classes < measured.classes:
+        return (
+            f"was measured with {measured.rows:,} rows or more of {measured.classes:,} "
+            "classes or more; it can be asked for"
+        )
+    if dtype.name not in measured.dtypes:
+        return f"was measured in {', '.join(measured.dtypes)}; it can be asked for"
+    return None
+
 
 TOO_LONG = "has no tiles that fit in the memory of the chip with rows so long"
 

@@ -23,12 +23,10 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 from jaxloss._core.mesh import shaped_as
 from jaxloss._core.types import Array
 from jaxloss._kernels import tile
-from jaxloss._kernels.softmax_xent.config import GpuTiles
+from jaxloss._kernels.softmax_xent.config import IN_PLACE, GpuTiles
 from jaxloss._kernels.tile import Features, Row, Statistic
 
-# What an earlier JAX lacks: a reference that a kernel writes to, and a load without an
-# index.
-IN_PLACE = jax.__version_info__ >= (0, 11)
+# What an earlier JAX lacks: a load without an index.
 _index = inspect.signature(plgpu.load).parameters.get("idx")
 _INDEXED: dict[str, Any] = {}
 if _index is not None and _index.default is inspect.Parameter.empty:

@@ -126,10 +126,11 @@ def choose(
     no = obstacle or config.refusal(kernel, dtype, classes) or chips.unfit(kernel)
     if no is not None:
         return Choice(None, "xla", f"{kernel} {no}")
-    if kernel not in config.BY_DEFAULT:
-        reason = f"{kernel} was not yet measured on a device; it can be asked for"
-        return Choice(None, "xla", reason)
-    reason = f"{config.BY_DEFAULT[kernel]}; {config.tiles(kernel, shape, dtype)}"
+    no = config.reluctance(kernel, dtype, shape)
+    if no is not None:
+        return Choice(None, "xla", f"{kernel} {no}")
+    won = config.BY_DEFAULT[kernel].result
+    reason = f"{won}; {config.tiles(kernel, shape, dtype)}"
     return Choice(How(check.function, None, base), kernel, reason)
 
 
