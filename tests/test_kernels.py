@@ -9,6 +9,8 @@ Tiles are small, so that a few hundred classes are several of them and a tail.
 import functools
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -349,6 +351,10 @@ class Memory:
         self.array = np.array(array)
 
     @property
+    def shape(self):
+        return self.array.shape
+
+    @property
     def dtype(self):
         return self.array.dtype
 
@@ -387,21 +393,38 @@ def body_on_gpu(monkeypatch, rows, weights, tiles, in_place):
         of_classes = np.array(rows.options.class_weights)
         missing = max(tiles.columns - classes, 0)
         of_classes = Memory(np.pad(of_classes, ((0, 0), (0, missing))))
-    lanes = Memory(np.full((1, 4, max(tiles.columns, 512)), np.nan, np.float32))
-    shared = mosaic_gpu.Shared(lanes, Memory(np.zeros((1, 4), np.float32)), None)
+    groups = tiles.warpgroups
+    barrier = threading.Barrier(groups)
+    shared = mosaic_gpu.Shared(
+        Memory(np.full((groups, 4, max(tiles.columns, 512)), np.nan, np.float32)),
+        Memory(np.full((groups, 4), np.nan, np.float32)),
+        barrier if groups > 1 else None,
+    )
     table = Memory(jnp.concatenate(told.row, axis=1))
+    place = threading.local()
 
     def iota(dtype, shape, dimension, layout=None):
         return jax.lax.broadcasted_iota(dtype, shape, dimension)
 
+    def index(name):
+        return jnp.int32(getattr(place, name))
+
     monkeypatch.setattr(mosaic_gpu, "_load", lambda ref, layout: ref)
     monkeypatch.setattr(plgpu, "broadcasted_iota", iota)
     monkeypatch.setattr(plgpu, "commit_smem", lambda: None)
+    monkeypatch.setattr(plgpu, "barrier_arrive", lambda barrier: None)
+    monkeypatch.setattr(plgpu, "barrier_wait", lambda barrier: barrier.wait(60))
+    monkeypatch.setattr(jax.lax, "axis_index", index)
     refs = [logits, table, of_classes, statistic, slope, shared]
-    with jax.disable_jit():
-        for i in range(count):
-            monkeypatch.setattr(jax.lax, "axis_index", lambda name, i=i: jnp.int32(i))
+
+    def run(row, group):
+        place.row, place.warpgroup = row, group
+        with jax.disable_jit(), jax.numpy_dtype_promotion("strict"):
             mosaic_gpu._kernel(*refs, on=told.on, tiles=tiles, classes=classes)
+
+    with ThreadPoolExecutor(groups) as pool:
+        for i in range(count):
+            list(pool.map(run, [i] * groups, range(groups)))
     monkeypatch.undo()
     columns = (jnp.asarray(statistic.array[:, k : k + 1]) for k in range(5))
     loss = told_losses(told, tile.Statistic(*columns))
@@ -415,7 +438,7 @@ TWO_GROUPS = GpuTiles(128, 1, 2, 4, 0, warpgroups=2)
 
 
 @pytest.mark.parametrize("options", NAMES)
-@pytest.mark.parametrize("tiles", [GPU_TILES, TWO_PIECES, WIDE])
+@pytest.mark.parametrize("tiles", [GPU_TILES, TWO_PIECES, WIDE, TWO_GROUPS])
 def test_the_body_for_gpu_on_rows_of_every_kind(monkeypatch, options, tiles):
     rows, weights = problem(15, 700, options=options, corners=True)
     found = body_on_gpu(monkeypatch, rows, weights, tiles, in_place=True)
@@ -429,9 +452,21 @@ def test_the_body_for_gpu_on_rows_of_every_kind(monkeypatch, options, tiles):
 def test_the_body_for_gpu_on_shapes(monkeypatch, classes, in_place):
     options = "both" if classes in (2, 129, 645) else "none"
     rows, weights = problem(2, classes, options=options)
-    for tiles in (GPU_TILES, TWO_PIECES):
+    for tiles in (GPU_TILES, TWO_PIECES, TWO_GROUPS):
         found = body_on_gpu(monkeypatch, rows, weights, tiles, in_place)
         is_right(found, rows, weights)
+
+
+def test_the_body_for_gpu_tells_the_lowest_class_from_none(monkeypatch):
+    """The lowest number there is is how many say that a class is not there."""
+    x = np.full((2, 300), -np.inf, np.float32)
+    x[0, 7::2] = np.finfo(np.float32).min
+    x[1, 295:] = np.finfo(np.float32).min
+    rows, weights = problem(2, 300)
+    rows = rows._replace(logits=jnp.asarray(x), label=jnp.asarray([7, 299], jnp.int32))
+    found = body_on_gpu(monkeypatch, rows, weights, GPU_TILES, True)
+    is_right(found, rows, weights)
+    np.testing.assert_allclose(found[0], np.log([147, 5]), rtol=1e-6)
 
 
 @pytest.mark.skipif(
