@@ -42,9 +42,11 @@ from rich.console import Console
 from benchmarks import distillation, kernels_heads, kernels_logits, kernels_torch
 from benchmarks.contest import Contest, Line
 from benchmarks.distillation import Distillation, Pair
+from benchmarks.kernels_display import table, targets
 from benchmarks.kernels_heads import Head
 from benchmarks.kernels_logits import Logits
-from benchmarks.kernels_report import TARGETS, draw, table, targets
+from benchmarks.kernels_plot import draw
+from benchmarks.kernels_targets import TARGETS
 from benchmarks.results import environment
 
 Problem = Logits | Head | Pair | Distillation
@@ -188,16 +190,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             body = {
                 "environment": header,
                 "problems": {name: asdict(chosen[name]) for name in seconds},
-                "targets": [list(target) for target in TARGETS],
+                "targets": [[t.name, t.problem, t.text] for t in TARGETS],
                 "seconds": seconds,
                 "results": [asdict(line) for line in lines],
             }
             write(options.json, body)
-    show(targets(lines))
+    show(targets(lines, header))
     if left_out:
         show(f"Not begun after {options.limit:.0f} s: {'; '.join(left_out)}")
     if options.plot:
-        draw(lines, options.plot)
+        draw(lines, header, options.plot)
     ours = [line for line in lines if line.contender.startswith("jaxloss")]
     return 0 if ours and all(line.status == "measured" for line in ours) else 1
 

@@ -1,104 +1,141 @@
-"""What `benchmarks.kernels` shows: a table of each problem, the targets, a roofline."""
+"""What `benchmarks.kernels` found, as Markdown: for the README, and all of it."""
 
-import datetime
-from collections.abc import Sequence
+import re
 from pathlib import Path
 
-import jax
-from rich.table import Table
-
+from benchmarks import kernels_targets
 from benchmarks.contest import Line
-
-TARGETS: tuple[tuple[str, str, str], ...] = (
-    ("T1", "head, llama3, 4096", "H200: at most 18.0 ms"),
-    ("T2", "head, llama3, 8192", "H200: at most 36.5 ms"),
-    ("T3", "head, llama3, 32768", "H200: at most 146 ms"),
-    ("T4", "head", "1.4 times tokamax, xla, at a third of its temporaries"),
-    ("T5", "head", "2.7 times tokamax, chunked_xla"),
-    ("T6", "head, llama3, 4096", "7.5 times Liger"),
-    ("T7", "head", "1.4 times cut-cross-entropy, exact"),
-    ("T8", "head, llama3, 8192", "at most 2,040 MiB of temporaries"),
-    ("T9", "head, llama3, 8192", "with least memory: 256 MiB and the float32 states"),
-    ("T10", "llama3", "H200, value and gradient: at most 1.25 ms"),
-    ("T11", "llama3", "1.6 times optax, value and gradient"),
-    ("T12", "every problem", "error of the value at most 1e-5"),
-    ("T13", "head", "error of the gradients at most 3e-3, whatever the chunks"),
-    ("T14", "tests/test_kernels.py", "every transformation"),
-    ("T15", "several devices", "90 % of the speed of one, vocabulary over 8"),
-    ("T16", "head", "TPU: 1.10 times tokamax's kernel"),
-    ("T17", "head", "TPU, recomputing: no slower than tokamax"),
-    ("T18", "JSD, llama3", "3.5 times Liger at half its memory"),
-    ("T19", "head, JSD, llama3", "3 times Liger, no float32 array of losses"),
+from benchmarks.kernels_results import (
+    Group,
+    Run,
+    error,
+    fastest,
+    figure,
+    groups,
+    read,
+    refusal,
+    share,
+    speed,
+    temporaries,
 )
+from benchmarks.markdown import table
+from benchmarks.results import conditions
+
+# Of the README: a column of these contenders, of which it shows the fastest.
+PLAIN = r"optax|jax\.numpy"
+COLUMNS = {
+    "jaxloss, kernel": "jaxloss, (?!xla)",
+    "jaxloss, XLA": "jaxloss, xla",
+    "optax": PLAIN,
+    "tokamax": "tokamax",
+    "Liger-Kernel": "Liger",
+    "cut-cross-entropy, exact": "cut-cross-entropy, exact",
+    "torch": "torch",
+}
 
 
-def table(title: str, lines: Sequence[Line]) -> Table:
-    shown = Table(title=f"{title}, in bfloat16", title_justify="left")
-    for heading in ("task", "program"):
-        shown.add_column(heading, overflow="fold")
-    for heading in ("ms", "GB/s or TFLOP/s", "of the ceiling", "temporaries", "error"):
-        shown.add_column(heading, justify="right", overflow="fold")
-    for line in lines:
-        speed = ""
-        if line.gigabytes_per_second:
-            speed = f"{line.gigabytes_per_second:,.1f} GB/s"
-        elif line.teraflops:
-            speed = f"{line.teraflops:,.2f} TFLOP/s"
-        taken = f"{line.status} {line.note}".strip()
-        if line.seconds:
-            taken = f"{1e3 * line.seconds:,.3f}"
-        shown.add_row(
-            line.task,
-            line.contender,
-            taken,
-            speed,
-            "" if line.share is None else f"{line.share:.0%}",
-            "" if line.temp_bytes is None else f"{line.temp_bytes / 2**20:,.0f} MiB",
-            "" if line.error is None else f"{line.error:.1e}",
+def size_of(sizes: dict[str, int]) -> str:
+    if "hidden" in sizes:
+        return (
+            f"{sizes['rows']:,} tokens, {sizes['hidden']:,} hidden units, "
+            f"{sizes['classes']:,} classes"
         )
-    return shown
+    return f"{sizes['rows']:,} x {sizes['classes']:,} logits"
 
 
-def targets(lines: Sequence[Line]) -> Table:
-    """What is aimed at, and what of ours was measured beside it."""
-    shown = Table(title="Targets, and what was measured of ours in this run")
-    for heading in ("", "problem", "target", "measured"):
-        shown.add_column(heading, overflow="fold")
-    for name, problem, target in TARGETS:
-        ours = [
-            f"{line.contender}: {1e3 * line.seconds:,.2f} ms"
-            for line in lines
-            if line.problem == problem
-            and line.seconds
-            and line.task != "value"
-            and line.contender.startswith("jaxloss")
-        ]
-        shown.add_row(name, problem, target, "\n".join(ours) or "not in this run")
-    return shown
+def _of(group: Group, names: str) -> list[Line]:
+    return [line for line in group.lines if re.match(names, line.contender)]
 
 
-def draw(lines: Sequence[Line], path: Path) -> None:
-    """A roofline: how far from what the device reached in the same run."""
-    import matplotlib
+def _cell(lines: list[Line]) -> str:
+    """The fastest; and by their variant's name those that were not timed."""
+    untimed = [line for line in lines if not line.seconds]
+    parts = [refusal(line) for line in untimed]
+    best = fastest(lines)
+    if best is not None and best.seconds is not None:
+        _, _, variant = best.contender.partition(", ")
+        name = f"{variant}: " if untimed and variant else ""
+        taken = f"{name}{figure(1e3 * best.seconds)} ms"
+        parts.append(", ".join(filter(None, (taken, share(best)))))
+    return "; ".join(parts)
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
 
-    rows = [line for line in lines if line.share is not None]
-    labels = [f"{line.contender}\n{line.problem}, {line.task}" for line in rows]
-    figure, axes = plt.subplots(figsize=(9, 1 + 0.45 * max(len(rows), 1)))
-    colours = [
-        "#1f5f9e" if line.contender.startswith("jaxloss") else "#c8641b"
-        for line in rows
+def _row(run: Run, group: Group) -> list[str]:
+    ours, plain = group.ours, fastest(_of(group, PLAIN))
+    ratio = memory = ""
+    if ours is not None and plain is not None and ours.seconds and plain.seconds:
+        ratio = f"{plain.seconds / ours.seconds:.2f}"
+        memory = f"{temporaries(ours)} / {temporaries(plain)}"
+    return [
+        *(group.problem, group.task),
+        *(_cell(_of(group, names)) for names in COLUMNS.values()),
+        *(ratio, memory),
     ]
-    axes.barh(labels, [100 * (line.share or 0.0) for line in rows], color=colours)
-    axes.axvline(100, color="#333333", lw=1.2)
-    axes.invert_yaxis()
-    axes.tick_params(axis="y", labelsize=7)
-    axes.set_xlabel("% of a copy's bandwidth, or of a matmul's speed, in the same run")
-    kind = jax.devices()[0].device_kind
-    axes.set_title(f"{kind}, {datetime.date.today().isoformat()}", loc="left")
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+
+
+def render(path: Path) -> str:
+    """A line for each problem, without what is slower than its like."""
+    run = read(path)
+    heads = [
+        *("problem", "task", *COLUMNS),
+        *("optax / jaxloss", "temporaries, jaxloss / optax"),
+    ]
+    rows = [_row(run, group) for group in groups(run.lines)]
+    sizes = "; ".join(f"{name}: {size_of(of)}" for name, of in run.problems.items())
+    return "\n".join(
+        [
+            conditions(run.header),
+            "",
+            *table([heads, *rows], 2),
+            "",
+            "Milliseconds, and the share of what the device reached in the same run: "
+            "of the bandwidth of a copy for logits, of the speed of a matmul for "
+            "heads, whose three matmuls are counted. All in bfloat16. Of jaxloss "
+            "the faster of logits stored in float32 and in bfloat16, of tokamax the "
+            "faster of its two, of JSD `jax.numpy` in optax's place, which has none. "
+            f"An answer that is wrong is not timed. {sizes}.",
+        ]
+    )
+
+
+def _line(line: Line, ours: Line | None) -> list[str]:
+    taken, ratio = refusal(line), ""
+    if line.seconds:
+        spread = 1e3 * (line.spread_seconds or 0.0)
+        taken = f"{1e3 * line.seconds:,.3f} ±{spread:,.3f}"
+        if ours is not None and ours.seconds:
+            ratio = f"{line.seconds / ours.seconds:.2f}"
+    return [
+        *(line.contender, taken, speed(line), share(line), ratio),
+        *(temporaries(line), error(line)),
+    ]
+
+
+def programs(path: Path) -> str:
+    """The picture, and a table of every program for each problem."""
+    run = read(path)
+    picture = f"benchmarks/results/{path.with_suffix('.png').name}"
+    heads = ["program", "ms ±spread", "speed", "of the ceiling"]
+    heads += ["this / jaxloss' fastest", "temporaries", "error"]
+    parts = [
+        conditions(run.header),
+        f"![How far the programs are from the ceiling]({picture})",
+    ]
+    for group in groups(run.lines):
+        size = size_of(run.problems[group.problem])
+        limit = f": {group.limit}" if group.limit else ""
+        parts += [
+            f"**{group.problem}, {group.task}** ({size}){limit}.",
+            "\n".join(
+                table([heads, *(_line(line, group.ours) for line in group.lines)], 1)
+            ),
+        ]
+    return "\n\n".join(parts)
+
+
+def targets(path: Path) -> str:
+    """What is aimed at, and what of it was reached."""
+    run = read(path)
+    rows = kernels_targets.cells(run.lines, run.header)
+    headings = list(kernels_targets.HEADINGS)
+    return "\n".join(table([headings, *rows], len(headings)))

@@ -1,6 +1,8 @@
 """What README.md shows of committed results, made from them.
 
 python -m benchmarks.report [RESULTS] [--write | --check]
+
+Where the picture beside a file is made from that file alone, it is drawn again too.
 """
 
 import argparse
@@ -12,6 +14,9 @@ from pathlib import Path
 from benchmarks import (
     accuracy_report,
     accuracy_results,
+    kernels_plot,
+    kernels_report,
+    kernels_results,
     memory_results,
     results,
     speed_report,
@@ -30,11 +35,13 @@ class Section:
       name: of the markers between which it stands.
       files: the names of its files, which end with the date.
       render: what stands there, from a file.
+      draw: the picture beside a file, if it is made here.
     """
 
     name: str
     files: str
     render: Callable[[Path], str]
+    draw: Callable[[Path, Path], None] | None = None
 
     @property
     def begin(self) -> str:
@@ -55,7 +62,7 @@ class Section:
         _, end, after = rest.partition(self.end)
         if not begin or not end:
             raise ValueError(
-                f"the README lacks the markers {self.begin} and {self.end}, in order"
+                f"the text lacks the markers {self.begin} and {self.end}, in order"
             )
         return f"{before}{self.begin}\n{text}\n{self.end}{after}"
 
@@ -64,6 +71,11 @@ def accuracy(path: Path) -> str:
     picture = f"benchmarks/results/{path.stem}-optax.png"
     text = accuracy_report.render(*accuracy_results.read(path))
     return f"{text}\n\n![Worst errors of jaxloss and optax]({picture})"
+
+
+def roofline(path: Path, picture: Path) -> None:
+    run = kernels_results.read(path)
+    kernels_plot.draw(run.lines, run.header, picture)
 
 
 SPEED = Section(
@@ -75,7 +87,14 @@ MEMORY = Section(
     "memory-*.json",
     lambda path: memory_results.render(path, memory_results.SHOWN),
 )
-SECTIONS = (ACCURACY, MEMORY, SPEED)
+KERNELS = Section("kernels", "kernels-h200-*.json", kernels_report.render, roofline)
+SECTIONS = (ACCURACY, MEMORY, SPEED, KERNELS)
+
+ON_THE_PAGE = (
+    Section("programs", KERNELS.files, kernels_report.programs),
+    Section("targets", KERNELS.files, kernels_report.targets),
+)
+"""Those of `docs/kernels.md`, made when the site is built."""
 
 
 def section_of(path: Path) -> Section:
@@ -117,10 +136,8 @@ def main(
     what.add_argument("--check", action="store_true", help="fail if it is not there")
     options = parser.parse_args(argv)
     try:
-        sections = [
-            (section, section.render(path))
-            for section, path in chosen(options.results, say)
-        ]
+        found = chosen(options.results, say)
+        sections = [(section, section.render(path)) for section, path in found]
         if not (options.write or options.check):
             say("\n\n".join(text for _, text in sections))
             return 0
@@ -132,6 +149,9 @@ def main(
         return 2
     if options.write:
         readme.write_text(new)
+        for section, path in found:
+            if section.draw is not None:
+                section.draw(path, path.with_suffix(".png"))
     elif new != old:
         say("README.md is not what the results say: run with --write")
         return 1

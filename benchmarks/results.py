@@ -152,9 +152,11 @@ def environment(module: str, command: str, now: datetime.datetime) -> dict[str, 
 def conditions(header: dict[str, Any]) -> str:
     """Where, when, with what, and by which command, as one line."""
     versions = ", ".join(f"{k} {v}" for k, v in header["versions"].items())
-    device = header["cpu"] if header["platform"] == "cpu" else header["device"]
+    where = f"{header['cpu']}, {header['cores']} cores"
+    if header["platform"] != "cpu":
+        where = f"{header['cores']} {header['device']}"
     return (
-        f"{header['platform'].upper()}: {device}, {header['cores']} cores; "
+        f"{header['platform'].upper()}: {where}; "
         f"{versions}, Python {header['python']}; {header['date'][:10]}. "
         f"Made by `{header['command']}`."
     )
