@@ -38,12 +38,12 @@ NOTEBOOKS_LOCK := $(if $(HAS_FLOCK),flock $(NOTEBOOKS_VENV).lock,)
 PACKAGE_LOCK := $(if $(HAS_FLOCK),flock $(PACKAGE_VENV).lock,)
 
 # Of tests/, what has an environment, and a target, of its own.
-OWN_RUNS := $(addprefix --ignore tests/,clients devices package verify)
+OWN_RUNS := $(addprefix --ignore tests/,accelerator clients devices package verify)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test doctest optax-suite devices clients unit thorough exhaustive verify-kernels check lint types bench docs serve-docs notebooks package setup setup-dev clean
+.PHONY: help demo test doctest optax-suite devices accelerator clients unit thorough exhaustive verify-kernels check lint types bench docs serve-docs notebooks package setup setup-dev clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' \
@@ -71,6 +71,12 @@ devices: $(RUN_STAMP) ## Run tests/devices on eight virtual devices
 	@echo '==> devices: the tests over several devices, on eight virtual ones'
 	@XLA_FLAGS=--xla_force_host_platform_device_count=8 \
 	  $(BIN)/python -m pytest -n $(JOBS) tests/devices
+
+# On what there is: without an accelerator everything is skipped. The environment needs
+# the JAX of that accelerator, such as jax[cuda13]: make accelerator VENV=...
+accelerator: $(RUN_STAMP) ## Run tests/accelerator: the kernels, on a GPU or a TPU
+	@echo '==> accelerator: the kernels on the device that is there'
+	@$(BIN)/python -m pytest --confcutdir=tests/accelerator tests/accelerator $(ARGS)
 
 clients: $(RUN_STAMP) ## Run tests/clients: programs as users write them
 	@echo '==> clients: programs as users write them, with JAX as it comes'

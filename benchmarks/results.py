@@ -152,8 +152,9 @@ def environment(module: str, command: str, now: datetime.datetime) -> dict[str, 
 def conditions(header: dict[str, Any]) -> str:
     """Where, when, with what, and by which command, as one line."""
     versions = ", ".join(f"{k} {v}" for k, v in header["versions"].items())
-    where = f"{header['cpu']}, {header['cores']} cores"
-    if header["platform"] != "cpu":
+    if header["platform"] == "cpu":
+        where = f"{header['cpu']}, {header['cores']} cores"
+    else:
         where = f"{header['cores']} {header['device']}"
     return (
         f"{header['platform'].upper()}: {where}; "

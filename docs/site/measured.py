@@ -1,4 +1,4 @@
-"""The pages of accuracy and speed, from what is committed in `benchmarks/results`."""
+"""The pages of accuracy, speed and kernels, from the committed results."""
 
 import importlib
 import pathlib
@@ -14,6 +14,7 @@ heads_report = importlib.import_module("benchmarks.heads_report")
 memory_results = importlib.import_module("benchmarks.memory_results")
 report = importlib.import_module("benchmarks.report")
 
+DOCS = pathlib.Path(__file__).parents[1]
 PICTURE = re.compile(r"\(benchmarks/results/([^)]+\.png)\)")
 
 
@@ -28,7 +29,7 @@ def page(name: str, *parts: str) -> None:
 
 
 def section(of) -> str:
-    """What the README shows of the newest results."""
+    """What it shows of the newest results."""
     newest = of.newest()
     if newest is None:
         return "No results are committed yet."
@@ -74,10 +75,20 @@ def speed() -> None:
         "Value and both gradients of the mean cross entropy, by "
         "`python -m benchmarks heads`.",
         *heads,
+        "On a GPU: [kernels](kernels.md).",
         "## Memory against tokens",
         memory_results.render(report.MEMORY.newest()),
     )
 
 
+def kernels() -> None:
+    """The page that is there, with its tables."""
+    text = (DOCS / "kernels.md").read_text()
+    for of in report.ON_THE_PAGE:
+        text = of.insert(text, section(of))
+    page("kernels.md", text)
+
+
 accuracy()
 speed()
+kernels()

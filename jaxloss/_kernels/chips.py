@@ -1,6 +1,7 @@
 """The chips that kernels are written for: their names, and the memory they have.
 
 The compilers of this table's TPUs were asked, with `tests/verify`; none was measured.
+Of GPUs an NVIDIA H200 was, with `tests/accelerator` and `benchmarks.kernels`.
 """
 
 from typing import NamedTuple
