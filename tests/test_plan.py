@@ -43,6 +43,8 @@ def test_the_chunks_that_the_figures_are_of():
     # Where its logits take no memory of their own, and where there is one chunk.
     assert chunk_of(8192, 4096, 128_256, "bfloat16", "gpu") == 2048
     assert chunk_of(4096, 4096, 128_256, "bfloat16", "tpu") == 4096
+    # Stored in as many bytes as the kernel's gradient, twice as many rows are free.
+    assert chunk_of(8192, 4096, 128_256, "bfloat16", "gpu", "bfloat16") == 4096
 
 
 def test_no_tokens_and_no_classes():

@@ -91,6 +91,7 @@ class Head(NamedTuple):
             self.classes_here,
             self.kernel.dtype.name,
             jax.default_backend(),
+            self.logits_dtype.name,
         )
         return min(chosen, tokens)
 
@@ -276,6 +277,7 @@ def compute(
         arrays,
         x.keep is not None,
         x.settings.class_chunk_size if by_classes else None,
+        stored=x.logits_dtype.name,
     )
     planned, tiled = (planned, None) if in_tiles is None else in_tiles(planned)
     explained.note(planned)

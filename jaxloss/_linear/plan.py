@@ -37,15 +37,29 @@ _MULTIPLE = 8
 _WORKSPACE = {"cpu": 1 * MIB, "gpu": 32 * MIB, "tpu": 32 * MIB}
 
 
-def chunk_of(tokens: int, hidden: int, classes: int, dtype: str, platform: str) -> int:
-    """Tokens to a chunk, all chunks about equal."""
+def chunk_of(
+    tokens: int,
+    hidden: int,
+    classes: int,
+    dtype: str,
+    platform: str,
+    stored: str = "float32",
+) -> int:
+    """Tokens to a chunk, all chunks about equal.
+
+    Args:
+      tokens, hidden, classes: of the head.
+      dtype: of the kernel.
+      platform: by the name of JAX's backend.
+      stored: the dtype that a chunk's logits are stored in.
+    """
     kind = platform if platform in _LOGITS else "gpu"
     most = max(_LOGITS[kind] // (4 * max(classes, 1)), _FEWEST[kind])
     if kind != "cpu":
         # The logits of a single chunk are gone before the kernel's gradient, which is
         # as large if there are as many tokens as hidden units: one chunk needs the
         # memory of several (2,008 MiB for 4,096 tokens on an H200), and sums nothing.
-        free = tokens if tokens <= hidden else _free_rows(hidden, dtype)
+        free = tokens if tokens <= hidden else _free_rows(hidden, dtype, stored)
         most = max(most, free)
     most = min(most, _MOST[kind])
     count = -(-tokens // most)
@@ -55,14 +69,15 @@ def chunk_of(tokens: int, hidden: int, classes: int, dtype: str, platform: str) 
     return -(-equal // _MULTIPLE) * _MULTIPLE
 
 
-def _free_rows(hidden: int, dtype: str) -> int:
-    """Rows of float32 logits that take no memory of their own on GPU and TPU.
+def _free_rows(hidden: int, dtype: str, stored: str) -> int:
+    """Rows of logits that take no memory of their own on GPU and TPU.
 
     Those of several chunks stand where the kernel's gradient is written at the end, in
     its dtype (8,192 x 4,096 x 128,256 in bfloat16: chunks of 2,048 take 2,004 MiB on a
-    TPU v5e, of 4,096 6,012).
+    TPU v5e, of 4,096 6,012; with logits stored in bfloat16 those of 4,096 take 2,004
+    too, and 2,072 on an H200).
     """
-    return hidden * jnp.dtype(dtype).itemsize // 4
+    return hidden * jnp.dtype(dtype).itemsize // jnp.dtype(stored).itemsize
 
 
 # What is told of a token, its statistics and what its derivative is made of: a table of
@@ -120,6 +135,8 @@ class Plan:
     """Classes at a time, of all tokens, where the least memory was asked for."""
     tiles: Tiles | None = None
     """Where kernels hold no logits."""
+    stored: str = "float32"
+    """The dtype that a chunk's logits are stored in."""
 
     @property
     def in_tiles(self) -> Tiles | None:
@@ -239,7 +256,7 @@ class Plan:
                 held += kernel
         elif several:
             # The logits may stand in the kernel's gradient's place: see `_free_rows`.
-            free = self.chunk <= _free_rows(self.hidden, self.dtype)
+            free = self.chunk <= _free_rows(self.hidden, self.dtype, self.stored)
             held += kernel - free * logits
             # XLA on TPU does not let them share memory with those of a chunk.
             kept += kept * (self.platform == "tpu")
