@@ -95,8 +95,8 @@ def linear_softmax_cross_entropy(
         does that too, if `chunk_size` or `logits_dtype` is given; else the losses come
         from a kernel of the whole head, to which the logits are no array, and so do
         the gradients where `class_chunk_size` is given or the memory of chunks is more
-        than an eighth of the chip's. "interpret" interprets "mosaic_tpu", slowly,
-        anywhere. None was yet measured on a device. Static. `explain` tells.
+        than an eighth of the chip's; it was not yet measured on a device. "interpret"
+        interprets it, slowly, anywhere. Static. `explain` tells what runs, and why.
 
     Returns:
       The loss in nats (or of `base`), float32 (float64 for float64 inputs): a scalar,

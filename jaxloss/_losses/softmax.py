@@ -74,8 +74,10 @@ def softmax_cross_entropy_with_integer_labels(
       base: unit of the result: None for nats, 2 for bits.
       implementation: None chooses; "xla" runs everywhere. `"mosaic_tpu"` and
         `"mosaic_gpu"` read the logits once, in their own dtype; for a sum or a mean
-        they write the gradient over logits that nothing else needs. Not yet measured
-        on a device. `"interpret"` interprets the kernel, slowly, anywhere. Static.
+        they write the gradient over logits that nothing else needs. The latter runs
+        unasked where it was measured to win (many rows of bfloat16 logits on a Hopper
+        GPU; `explain` tells), the former was not yet measured on a device.
+        `"interpret"` interprets it, slowly, anywhere. Static.
 
     Returns:
       The losses in nats (or of `base`), float32 (float64 for float64 inputs): the shape
