@@ -144,9 +144,9 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--limit",
         type=float,
-        default=float("inf"),
+        default=400.0,
         metavar="S",
-        help="seconds after which no further problem is begun",
+        help="seconds after which no further problem is begun, to end in ten minutes",
     )
     parser.add_argument("--json", type=Path, metavar="PATH")
     parser.add_argument("--plot", type=Path, metavar="PNG")

@@ -202,6 +202,10 @@ def tiles(implementation: Implementation, shape: tuple[int, int], dtype: jnp.dty
     return tpu_tiles(*shape, dtype, dtype, Features(), vmem())
 
 
+WARPGROUP = 128
+"""Threads."""
+
+
 @dataclasses.dataclass(frozen=True)
 class GpuTiles:
     """How the kernel for GPU goes over the logits."""
@@ -223,7 +227,7 @@ class GpuTiles:
 
     def __str__(self) -> str:
         return (
-            f"a row a block of {self.warpgroups * 128} threads, {self.blocks} a "
+            f"a row a block of {self.warpgroups * WARPGROUP} threads, {self.blocks} a "
             f"multiprocessor, steps of {self.pieces} x {self.columns:,} in vectors of "
             f"{self.vector}"
         )
@@ -235,9 +239,9 @@ class GpuTiles:
 _MULTIPROCESSORS = 132
 SHARED, _SHARED_BLOCK = 228 * KIB, 227 * KIB
 _CACHE = 50 * MIB * 4 // 5
-# Threads of a warpgroup, bytes of logits that a thread fetches at a time, and loads
-# that it has in its code: those of one logit each take long to compile.
-_THREADS, _STEP, _MOST_LOADS = 128, 64, 16
+# Bytes of logits that a thread fetches at a time, and the most loads that it has in its
+# code: those of one logit each take long to compile.
+_STEP, _MOST_LOADS = 64, 16
 # Bytes of the widest load.
 _WIDEST = 16
 # More blocks than registers allow do not run.
@@ -257,9 +261,9 @@ def gpu_tiles(classes: int, dtype: jnp.dtype, slope: bool = True) -> GpuTiles:
     """
     itemsize = jnp.dtype(dtype).itemsize
     vector = math.gcd(classes, _WIDEST // itemsize)
-    while vector > 1 and _THREADS * vector > classes:
+    while vector > 1 and WARPGROUP * vector > classes:
         vector //= 2
-    columns = _THREADS * vector
+    columns = WARPGROUP * vector
     row = classes * itemsize
     groups = 4 if slope and row > _SHARED_ROW else 1
     pieces = min(_STEP // (vector * itemsize), max(classes // columns, 1), _MOST_LOADS)

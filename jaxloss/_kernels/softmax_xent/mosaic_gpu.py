@@ -23,7 +23,7 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 from jaxloss._core.mesh import shaped_as
 from jaxloss._core.types import Array
 from jaxloss._kernels import tile
-from jaxloss._kernels.softmax_xent.config import IN_PLACE, GpuTiles
+from jaxloss._kernels.softmax_xent.config import IN_PLACE, WARPGROUP, GpuTiles
 from jaxloss._kernels.tile import Features, Row, Statistic
 
 # What an earlier JAX lacks: a load without an index.
@@ -31,9 +31,6 @@ _index = inspect.signature(plgpu.load).parameters.get("idx")
 _INDEXED: dict[str, Any] = {}
 if _index is not None and _index.default is inspect.Parameter.empty:
     _INDEXED["idx"] = ()
-
-# Threads of a warpgroup.
-_THREADS = 128
 
 
 def _load(ref, layout) -> Array:
@@ -72,7 +69,7 @@ def _of_block(
 ) -> Statistic:
     """The statistics of all lanes of all warpgroups as one, the same in each thread."""
     names = ("peak", "rest", "distance", "weights")[: _fields(on)]
-    layout = plgpu.Layout.WG_STRIDED((_THREADS,), vec_size=1)
+    layout = plgpu.Layout.WG_STRIDED((WARPGROUP,), vec_size=1)
     zero = jnp.zeros_like(row.label)
 
     def statistic(values) -> Statistic:
@@ -93,7 +90,7 @@ def _of_block(
         plgpu.commit_smem()
 
     def taken(at) -> Statistic:
-        span = pl.ds(at, _THREADS)
+        span = pl.ds(at, WARPGROUP)
         return statistic(
             _load(shared.lanes.at[group, k, span], layout) for k in range(len(names))
         )
@@ -104,19 +101,19 @@ def _of_block(
     # A lane of classes that are not there holds none, whatever it counted.
     rest = jnp.where(lanes.peak == -jnp.inf, -1.0, lanes.rest)
     lanes = lanes._replace(rest=rest)
-    if width > _THREADS:
+    if width > WARPGROUP:
         put(lanes, [0])
-        lanes = merged(taken(at) for at in range(0, width, _THREADS))
+        lanes = merged(taken(at) for at in range(0, width, WARPGROUP))
         plgpu.commit_smem()
     # Each lane and the one so many further, in turn in one half of the memory and in
     # the other, so that none is written while it may yet be read.
     for turn, shift in enumerate((64, 32, 16, 8, 4, 2, 1)):
-        start = 2 * _THREADS * (turn % 2)
-        put(lanes, [start, start + _THREADS])
+        start = 2 * WARPGROUP * (turn % 2)
+        put(lanes, [start, start + WARPGROUP])
         lanes = merged([lanes, taken(start + shift)])
     # The lanes may differ in their last bit: the first one's is everyone's.
-    put(lanes, [2 * _THREADS])
-    first = [shared.lanes[group, k, 2 * _THREADS] for k in range(len(names))]
+    put(lanes, [2 * WARPGROUP])
+    first = [shared.lanes[group, k, 2 * WARPGROUP] for k in range(len(names))]
     if shared.barrier is None:
         return statistic(first)
     for k, value in enumerate(first):
@@ -287,7 +284,7 @@ def rows(
         out_type.append(shape(classes + padding, slope))
     arguments = [logits, row, *([class_weights] if on.class_weights else [])]
     fields, groups = _fields(on), tiles.warpgroups
-    lanes = max(tiles.columns, 4 * _THREADS)
+    lanes = max(tiles.columns, 4 * WARPGROUP)
     used = 4 * groups * fields * lanes
     unused = max(tiles.scratch - used, 0) if slope is not None else 0
     scratch: list[Any] = [
