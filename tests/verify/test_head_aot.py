@@ -219,7 +219,8 @@ def test_the_derivative_is_written_once_and_rounded(target):
     text = program(target, "value and gradients").text
     assert "scatter" not in text
     chunk = f"[{CHUNK},{CLASSES}]"
-    results = re.findall(r" = (.*?) fusion\(", text)
+    # Not the matmuls, of which a later XLA makes fusions with the slice of the states.
+    results = re.findall(r" = (.*?) fusion\(.*kind=k(?!Custom)", text)
     written = [result for result in results if chunk in result]
     assert [result.split(chunk)[0] for result in written] == ["bf16"]
 
