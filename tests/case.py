@@ -45,6 +45,9 @@ class Case:
       kinks: inputs rounded to half precision may fall on a kink, where the derivative
         is the mean of both sides; the closed form does not say that, the numeric one
         does.
+      collapsed: the scales at which rounding to half precision makes one number, or an
+        infinity, of what should differ (boxes without an area, rows of logits without
+        a difference). They are not measured there.
       own_shapes: which shapes fit is for a function of the user's to say.
       vmapped: the loss takes ONE example (one whole batch, for a loss that couples the
         examples of a batch, such as `ntxent`): the harness maps it over the leading
@@ -75,6 +78,7 @@ class Case:
     event: tuple[int, ...]
     argument: int = 0
     kinks: bool = False
+    collapsed: tuple[Scale, ...] = ()
     own_shapes: bool = False
     vmapped: bool = False
     scales: tuple[Scale, ...] = SCALES

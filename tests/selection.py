@@ -76,6 +76,8 @@ def law_runs(case: Case, of: Of) -> Run:
 def accuracy_runs(case: Case, scale: Scale, dtype: str) -> Run:
     """Where value, gradient and tangent of a row are measured."""
     unit, first = scale == case.ordinary, is_first(case)
+    if scale in case.collapsed and dtype in ("bfloat16", "float16"):
+        return "none"
     if dtype == "float32":
         if first:
             return "usual"

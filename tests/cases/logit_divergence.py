@@ -337,6 +337,8 @@ CASES = [
     Case(
         name="hellinger_distance",
         inputs=near_pairs,
+        # Two rows that are one number each have a distance of 0, where it has a kink.
+        collapsed=("offset",),
         formula=hellinger,
         gradient=hellinger_gradient,
         event=(1, 1),
