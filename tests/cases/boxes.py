@@ -59,8 +59,8 @@ CASES = [
         # The coordinates of a box are no entries that a mask could remove.
         event=(2, 2),
         kinks=True,
-        # Of boxes of length 1 at 300 no area is left, and two that differ by a thousandth
-        # are one.
+        # Of boxes of length 1 at 300 no area is left, and two that differ by one part
+        # in a thousand are the same.
         collapsed=("offset", "saturated"),
         # Many second derivatives are exactly 0, as a ratio of areas is linear in a
         # coordinate or does not depend on it: what is left of them is the rounding of
