@@ -30,9 +30,9 @@ class Row:
       package: which package, where that is not the one of the table.
       expression: what is evaluated of the package, where the name does not do.
       by_gradient: whether theirs can be differentiated here.
-      roundings: how many are allowed, where that is not the usual.
-      tolerance: what is allowed of the largest entry, in the place of roundings.
-      why: the reason for either.
+      tolerance: what is allowed of the largest entry, where that is more than
+        `ROUNDINGS`.
+      why: the reason for it.
     """
 
     theirs: str
@@ -46,13 +46,13 @@ class Row:
     package: str = ""
     expression: str = ""
     by_gradient: bool = True
-    roundings: int = ROUNDINGS
     tolerance: float = 0.0
     why: str = ""
 
     def __post_init__(self):
-        unusual = self.roundings != ROUNDINGS or self.tolerance
-        assert bool(unusual) == bool(self.why), f"{self.theirs}: a reason is missing"
+        assert bool(self.tolerance) == bool(self.why), (
+            f"{self.theirs}: a reason is missing"
+        )
 
     @property
     def id(self) -> str:
@@ -69,7 +69,7 @@ class Row:
 
     def assert_close(self, ours, theirs, dtype, what: str) -> None:
         ours, theirs = (np.asarray(x, np.float64) for x in (ours, theirs))
-        allowed = max(self.roundings * np.finfo(dtype).eps, self.tolerance)
+        allowed = max(ROUNDINGS * np.finfo(dtype).eps, self.tolerance)
         assert ours.shape == theirs.shape, f"{what}: {ours.shape} and {theirs.shape}"
         np.testing.assert_allclose(
             ours,

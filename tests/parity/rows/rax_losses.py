@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxloss
-
 from tests.parity.row import Row, distributions, normal
 
 SCORES = normal(60, 4, 6, scale=2.0)
@@ -126,7 +125,7 @@ LISTS = [
         their_call=approximate,
         expression="ndcg_metric, utils.approx_ranks",
         differs="rax's is the negative NDCG, without 1 plus; what it makes approx_t12n "
-        "of (0.4.0 asks for a jax.util, which has gone) is called with its smooth ranks",
+        "of (0.4.0 asks for jax.util, which has gone) is called with its smooth ranks",
     ),
 ]
 
