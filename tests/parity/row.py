@@ -71,11 +71,13 @@ class Row:
         ours, theirs = (np.asarray(x, np.float64) for x in (ours, theirs))
         allowed = max(ROUNDINGS * np.finfo(dtype).eps, self.tolerance)
         assert ours.shape == theirs.shape, f"{what}: {ours.shape} and {theirs.shape}"
+        # Of nothing but zeros, or without a largest entry, little would be compared.
+        assert np.all(np.isfinite(theirs)) and np.any(theirs), f"{what}: {theirs}"
         np.testing.assert_allclose(
             ours,
             theirs,
             rtol=0,
-            atol=allowed * np.max(np.abs(theirs), initial=0.0),
+            atol=allowed * np.max(np.abs(theirs)),
             err_msg=f"{what} of {self.ours}",
         )
 

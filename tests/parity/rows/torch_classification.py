@@ -30,6 +30,14 @@ CROSS_ENTROPY = [
     Row(
         "cross_entropy",
         INTEGER,
+        (100 * LOGITS,),
+        lambda f, x, y: f(x, y, reduction="none"),
+        fixed=(LABELS,),
+        case="saturated",
+    ),
+    Row(
+        "cross_entropy",
+        INTEGER,
         (IMAGES,),
         lambda f, x, y: f(x, y, reduction="none"),
         lambda f, x, y: f(x, y, axis=1),
@@ -153,6 +161,14 @@ BINARY = [
         "sigmoid_binary_cross_entropy",
         (LOGITS, WEIGHTS),
         lambda f, x, y: f(x, y, reduction="none"),
+    ),
+    Row(
+        "binary_cross_entropy_with_logits",
+        "sigmoid_binary_cross_entropy",
+        (100 * LOGITS,),
+        lambda f, x, y: f(x, y, reduction="none"),
+        fixed=(HOLDS,),
+        case="saturated",
     ),
     Row(
         "binary_cross_entropy_with_logits",
