@@ -7,6 +7,7 @@
 #   DOCS_VENV    where to build that of docs                 (default: .venv-docs)
 #   NOTEBOOKS_VENV  where to build that of notebooks         (default: .venv-notebooks)
 #   PACKAGE_VENV  where to build that of package             (default: .venv-package)
+#   PARITY_VENV  where to build that of parity               (default: .venv-parity)
 #   JOBS     test processes                                  (default: 2)
 #   ARGS     further arguments of demo, tests, bench, ...    (default: none)
 #   LM_ARGS  those of demo's second program, train_lm        (default: none)
@@ -18,6 +19,7 @@ VERIFY_VENV ?= .venv-verify
 DOCS_VENV ?= .venv-docs
 NOTEBOOKS_VENV ?= .venv-notebooks
 PACKAGE_VENV ?= .venv-package
+PARITY_VENV ?= .venv-parity
 JOBS ?= 2
 ARGS ?=
 LM_ARGS ?=
@@ -36,14 +38,15 @@ VERIFY_LOCK := $(if $(HAS_FLOCK),flock $(VERIFY_VENV).lock,)
 DOCS_LOCK := $(if $(HAS_FLOCK),flock $(DOCS_VENV).lock,)
 NOTEBOOKS_LOCK := $(if $(HAS_FLOCK),flock $(NOTEBOOKS_VENV).lock,)
 PACKAGE_LOCK := $(if $(HAS_FLOCK),flock $(PACKAGE_VENV).lock,)
+PARITY_LOCK := $(if $(HAS_FLOCK),flock $(PARITY_VENV).lock,)
 
 # Of tests/, what has an environment, and a target, of its own.
-OWN_RUNS := $(addprefix --ignore tests/,accelerator clients devices package verify)
+OWN_RUNS := $(addprefix --ignore tests/,accelerator clients devices package parity verify)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test doctest optax-suite devices accelerator clients unit thorough exhaustive verify-kernels check lint types bench docs serve-docs notebooks package setup setup-dev clean
+.PHONY: help demo test doctest optax-suite devices accelerator clients unit thorough exhaustive parity verify-kernels check lint types bench docs serve-docs notebooks package setup setup-dev clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' \
@@ -97,6 +100,12 @@ exhaustive: $(RUN_STAMP) ## Run the rest of tests/: further rows, dtypes, scales
 	@echo '==> exhaustive: pytest -n $(JOBS) -m exhaustive tests $(ARGS)'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m exhaustive \
 	  $(OWN_RUNS) tests $(ARGS)
+
+parity: ## Hold the losses to torch, keras, rax, jaxopt, scikit-learn and scipy
+	@$(PARITY_LOCK) $(MAKE) --no-print-directory _install-parity
+	@echo '==> parity: pytest -n $(JOBS) tests/parity $(ARGS)'
+	@$(PARITY_VENV)/bin/python -m pytest -n $(JOBS) --confcutdir=tests/parity \
+	  tests/parity $(ARGS)
 
 verify-kernels: $(RUN_STAMP) ## Compile the kernels for TPU and Hopper, on any machine
 	@$(VERIFY_LOCK) $(MAKE) --no-print-directory _install-verify
@@ -153,7 +162,7 @@ setup-dev: $(DEV_STAMP) ## Build it with the tools of check too
 clean: ## Remove the environment, the caches and what the examples wrote
 	rm -rf $(VENV) $(VENV).lock $(VERIFY_VENV) $(VERIFY_VENV).lock \
 	  $(DOCS_VENV) $(DOCS_VENV).lock $(NOTEBOOKS_VENV) $(NOTEBOOKS_VENV).lock \
-	  $(PACKAGE_VENV) $(PACKAGE_VENV).lock \
+	  $(PACKAGE_VENV) $(PACKAGE_VENV).lock $(PARITY_VENV) $(PARITY_VENV).lock \
 	  build dist examples/output
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -216,6 +225,17 @@ _install-notebooks:
 	$(NOTEBOOKS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --editable '.[notebooks]'; \
 	touch $(NOTEBOOKS_VENV)/.installed
+
+.PHONY: _install-parity
+_install-parity:
+	@if [ $(PARITY_VENV)/.installed -nt pyproject.toml ]; then exit 0; fi; \
+	if [ ! -x $(PARITY_VENV)/bin/python ]; then \
+	  echo '==> $(PARITY_VENV): a new virtual environment'; \
+	  $(PYTHON) -m venv $(PARITY_VENV); fi; \
+	echo '==> $(PARITY_VENV): installing jaxloss[parity], editable'; \
+	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --editable '.[parity]'; \
+	touch $(PARITY_VENV)/.installed
 
 # What builds, and what looks at what was built: jaxloss itself is not installed here.
 .PHONY: _install-package

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import operator
 import pathlib
 import re
 
@@ -9,21 +10,10 @@ import optax.losses
 import pytest
 
 import jaxloss
+import jaxloss.metrics
+from tests.migration import tables
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
-
-
-def tables() -> dict[str, list[tuple[str, list[str]]]]:
-    """By heading: (their name, our names) of every row of the migration tables."""
-    found, heading = {}, ""
-    for line in (DOCS / "migration.md").read_text().splitlines():
-        if line.startswith("## "):
-            heading = line[3:]
-            found[heading] = []
-        elif line.startswith("| `"):
-            theirs, ours, _ = (cell.strip() for cell in line.split("|")[1:-1])
-            found[heading].append((theirs, re.findall(r"`(\w+)`", ours)))
-    return found
 
 
 @pytest.mark.parametrize("library", tables())
@@ -33,7 +23,7 @@ def test_every_name_in_the_migration_tables_exists(library):
     for theirs, ours in rows:
         assert ours, theirs
         for name in ours:
-            assert hasattr(jaxloss, name), f"{theirs}: jaxloss.{name}"
+            assert operator.attrgetter(name)(jaxloss), f"{theirs}: jaxloss.{name}"
 
 
 def test_the_table_of_optax_is_complete():

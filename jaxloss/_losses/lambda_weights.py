@@ -119,7 +119,7 @@ def dcg_lambda_weights(
       2018.
 
     Elsewhere: `rax.dcg_lambdaweight` and `rax.dcg2_lambdaweight`, which multiply by the
-    size of the list.
+    size of the list; of the second, `topn` weighs pairs beyond it more instead.
     """
     check = Check("dcg_lambda_weights")
     check.choice("formula", formula, ("lambdarank", "lambdaloss"))
