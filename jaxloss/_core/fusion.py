@@ -32,6 +32,21 @@ def _(axis, arrays, tangents):
     )
 
 
+def afresh(*arrays: Array) -> tuple[Array, ...]:
+    """The same arrays, from which XLA on CPU starts anew.
+
+    It would store what a value and its slope share. Elsewhere a barrier would do harm:
+    what was widened just before it would be stored.
+    """
+
+    def barrier(*values):
+        return jax.lax.optimization_barrier(values)
+
+    return jax.lax.platform_dependent(
+        *beside(arrays), cpu=barrier, default=lambda *values: values
+    )
+
+
 def separately(
     functions: Sequence[Callable[..., Array]], *arrays: Array
 ) -> tuple[Array, ...]:

@@ -1,7 +1,7 @@
-"""Divergences of rows of logits, compiled for Hopper: what goes through memory.
+"""Losses of large arrays, compiled for Hopper: what goes through memory.
 
 8,192 rows of 128,256 classes in bfloat16. Nothing of their size is stored on the way:
-each pass starts from the logits, and the last one writes the gradient.
+each pass starts from the inputs, and the last one writes the gradient.
 """
 
 import functools
@@ -24,12 +24,13 @@ LOSSES = {
     "distillation_loss": functools.partial(
         jaxloss.distillation_loss, divergence="jensen_shannon"
     ),
+    "l2_loss": jaxloss.l2_loss,
     "with a temperature": functools.partial(jaxloss.js_divergence, temperature=2.0),
 }
 # Of arrays of the logits' size read and written: both for the maxima, both for what is
 # summed relative to them, and so on.
-VALUE = dict.fromkeys(LOSSES, 6)
-BOTH = dict.fromkeys(LOSSES, 9) | {"softmax_kl_divergence": 7}
+VALUE = dict.fromkeys(LOSSES, 6) | {"l2_loss": 2}
+BOTH = dict.fromkeys(LOSSES, 9) | {"softmax_kl_divergence": 7, "l2_loss": 3}
 # The maxima from which a temperature counts come before.
 VALUE["with a temperature"] += 2
 BOTH["with a temperature"] += 2
