@@ -17,13 +17,13 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import axes, rows
 from jaxloss._core.exponential import expm1, lack, quotient, residual_ratio
+from jaxloss._core.fusion import again
 from jaxloss._core.numerics import sigmoid, weighted
 from jaxloss._core.passes import in_blocks
 from jaxloss._core.relative_entropy import bregman, excess_near
 from jaxloss._core.softmax_pair import (
     Pair,
     Row,
-    again,
     complements_of,
     facing_peaks,
     pair_of,

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, rows
-from jaxloss._core.mesh import Tree
+from jaxloss._core.fusion import again
 from jaxloss._core.types import Array
 
 
@@ -102,15 +102,6 @@ def _statistic(x: Array, peak: Array, axis: axes.RowAxis) -> tuple[Array, Array,
     # Two infinite maxima have no limit.
     scale = jnp.where((peak == jnp.inf) & (rest >= 1), jnp.nan, scale)
     return rest, scale, rest * scale
-
-
-def again(numbers: Tree, turn: int) -> Tree:
-    """The same numbers of rows, of which XLA does not know that they are the same.
-
-    What is computed from them and from the logits is computed once more in each turn,
-    where it would else be shared and go through memory.
-    """
-    return jax.tree.map(lambda x: jnp.where(x > jnp.inf, turn, x), numbers)
 
 
 def row_of(t: Array, s: Array, axis: axes.RowAxis) -> Row:

@@ -24,6 +24,9 @@ LOSSES = {
     "distillation_loss": functools.partial(
         jaxloss.distillation_loss, divergence="jensen_shannon"
     ),
+    "with labels": functools.partial(
+        jaxloss.distillation_loss, labels=jnp.zeros(ROWS, jnp.int32)
+    ),
     "l2_loss": jaxloss.l2_loss,
     "with a temperature": functools.partial(jaxloss.js_divergence, temperature=2.0),
 }
@@ -31,6 +34,9 @@ LOSSES = {
 # summed relative to them, and so on.
 VALUE = dict.fromkeys(LOSSES, 6) | {"l2_loss": 2}
 BOTH = dict.fromkeys(LOSSES, 9) | {"softmax_kl_divergence": 7, "l2_loss": 3}
+# What gathers one logit a row has the logits among its operands too.
+VALUE["with labels"] += 1
+BOTH["with labels"] += 1
 # The maxima from which a temperature counts come before.
 VALUE["with a temperature"] += 2
 BOTH["with a temperature"] += 2
