@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxloss._core.mesh import beside
+from jaxloss._core.mesh import Tree, beside
 from jaxloss._core.types import Array
 
 
@@ -29,6 +29,39 @@ def sums(axis: int, *arrays: Array) -> tuple[Array, ...]:
 def _(axis, arrays, tangents):
     return sums(axis, *arrays), tuple(
         jnp.sum(tangent, axis=axis, keepdims=True) for tangent in tangents
+    )
+
+
+def afresh(*arrays: Array) -> tuple[Array, ...]:
+    """The same arrays, from which XLA on CPU starts anew.
+
+    It would store what a value and its slope share. Elsewhere a barrier would do harm:
+    what was widened just before it would be stored.
+    """
+
+    def barrier(*values):
+        return jax.lax.optimization_barrier(values)
+
+    return jax.lax.platform_dependent(
+        *beside(arrays), cpu=barrier, default=lambda *values: values
+    )
+
+
+def again(numbers: Tree, turn: int) -> Tree:
+    """The same numbers of rows, of which XLA does not know that they are the same.
+
+    What is computed from them and from the rows is computed once more in each turn,
+    where it would else be shared and go through memory.
+    """
+    return jax.tree.map(lambda x: jnp.where(x > jnp.inf, turn, x), numbers)
+
+
+def again_elsewhere(numbers: Tree, turn: int) -> Tree:
+    """The same, where sharing is dear: not on CPU, where it is computed but once."""
+    return jax.lax.platform_dependent(
+        numbers,
+        cpu=lambda numbers: numbers,
+        default=functools.partial(again, turn=turn),
     )
 
 

@@ -1,154 +1,246 @@
 """Divergences between two softmaxes, from their logits.
 
-With p the softmax of t, and q that of s, everything hangs on the differences of the
-logits. Less their mean under p, u_j = (s_j - t_j) - Σ p_k (s_k - t_k),
+With p the softmax of t, and q that of s, everything hangs on d = log q - log p, and on
+terms that are never negative: as Σ (q - p) = 0,
 
-    log q_j - log p_j = u_j - K,    K = KL(p ‖ q) = log Σ p_j e^{u_j}
-                                      = log(1 + Σ p_j (e^{u_j} - 1 - u_j)),
+    KL(p ‖ q) = -Σ p d = Σ p (e^d - 1 - d).
 
-a sum of terms that are never negative: near p = q, where K is of the order of u²,
-nothing cancels. As Σ p u = 0, the u of a class that holds most of the mass is minus a
-sum over the others: it is as exact as they are, and so is all that follows from it.
+Near p = q, where it is of the order of d², nothing cancels.
 """
 
 import functools
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import axes, rows
 from jaxloss._core.exponential import expm1, lack, quotient, residual_ratio
-from jaxloss._core.numerics import weighted
-from jaxloss._core.relative_entropy import bregman
+from jaxloss._core.fusion import again
+from jaxloss._core.numerics import sigmoid, weighted
+from jaxloss._core.passes import in_blocks
+from jaxloss._core.relative_entropy import bregman, excess_near
+from jaxloss._core.softmax_pair import (
+    Pair,
+    Row,
+    complements_of,
+    facing_peaks,
+    pair_of,
+    row_of,
+    still,
+    total_pair,
+)
+from jaxloss._core.tangents import jvp
 from jaxloss._core.types import Array
 
 # Beyond this, e^u is too large to be summed as it is.
 _FAR = 60.0
 
 
-def _differences(t: Array, s: Array, axis: axes.RowAxis) -> tuple[Array, Array]:
-    """p and u; u is not finite where one of the two lacks a class."""
-    p = rows.softmax(t, axis).p
-    # s - t with what its rounding lost, so that an offset cancels.
-    whole = s - t
-    of_s = whole + t
-    lost = (s - of_s) - (t - (of_s - whole))
-    absent = (t == -jnp.inf) & (s == -jnp.inf)
-    whole, lost = jnp.where(absent, 0, whole), jnp.where(jnp.isfinite(whole), lost, 0)
-    difference = (whole - _mean(whole, p, axis)) + lost
-    u = difference - _mean(difference, p, axis)
-    dominant = (p > 0.5) & jnp.isfinite(u)
-    rest = _mean(jnp.where(dominant, 0, u), p, axis)
-    return p, jnp.where(dominant, -rest / jnp.where(dominant, p, 1), u)
-
-
-def _mean(x: Array, p: Array, axis: axes.RowAxis) -> Array:
-    return axes.total(jnp.where(p == 0, 0, p * x), axis)
-
-
 def _any(mask: Array, axis: axes.RowAxis, dtype: jnp.dtype) -> Array:
     return axes.total(mask.astype(dtype), axis) > 0
 
 
+def _pair(t: Array, s: Array, axis: axes.RowAxis) -> Pair:
+    return pair_of(t, s, row_of(t, s, axis), axis)
+
+
+def _others(x: Array, p: Array) -> Array:
+    """x, and 0 for the class that holds most of the mass."""
+    return jnp.where(p > 0.5, 0, x)
+
+
+def _unless_zero(p: Array, value: Array) -> Array:
+    """p times a value that may be infinite where p is 0: 0 there."""
+    return jnp.where(p == 0, 0, p * value)
+
+
+def _balanced(slope: Array, p: Array, others: Array) -> Array:
+    """Derivatives by logits, whose sum is 0: one that cancels is minus all others."""
+    return jnp.where(p > 0.5, -others, slope)
+
+
+def _surplus(pair: Pair) -> Array:
+    """q - p to its own last places."""
+    p, q, d = pair
+    near = jnp.abs(d) < 1
+    return jnp.where(near, p * expm1(jnp.where(near, d, 0)), q - p)
+
+
+# ------------------------------------------------------------------ Kullback-Leibler
+
+
+class _Kl(NamedTuple):
+    row: Row
+    value: Array
+    others: Array
+    """Σ p d, less the class that holds most of the mass of p."""
+
+
+def _kl_of_rows(axis: axes.RowAxis, t: Array, s: Array) -> _Kl:
+    row = row_of(t, s, axis)
+    p, q, d = pair_of(t, s, again(row, 2), axis)
+    terms = bregman(p, d, q), _others(_unless_zero(p, d), p)
+    value, others = total_pair(*terms, axis)
+    return _Kl(row, jnp.where(row.scales[0] == 0, 0, value), others)
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _kl(t: Array, s: Array, axis: axes.RowAxis) -> _Kl:
+    return in_blocks(_kl_of_rows, axis, (t, s))
+
+
+def _kl_jvp(axis, primals, tangents):
+    # ∂K/∂s_j = q_j - p_j, ∂K/∂t_j = -p_j (d_j + K).
+    (t, s), (dt, ds) = primals, tangents
+    kl = _kl(t, s, axis)
+    row = again(kl.row, 4)
+    p, q, d = pair_of(t, s, row, axis)
+    dvalue = jnp.zeros_like(kl.value)
+    if not isinstance(ds, SymbolicZero):
+        dvalue += axes.total(_surplus(Pair(p, q, d)) * ds, axis)
+    if not isinstance(dt, SymbolicZero):
+        certain = jnp.isfinite(p) & (t == jnp.inf)
+        slope = jnp.where((p == 0) | certain, 0, -p * (d + kl.value))
+        rest = -kl.others - complements_of((t, s), row, axis)[0] * kl.value
+        dvalue += axes.total(_balanced(slope, p, rest) * dt, axis)
+
+    def others(t, s):
+        p, _, d = pair_of(t, s, row, axis)
+        return axes.total(_others(weighted(d, p), p), axis)
+
+    _, dothers = jvp(others, primals, tangents)
+    return kl, _Kl(still(kl.row), dvalue, dothers)
+
+
+_kl.defjvp(_kl_jvp, symbolic_zeros=True)
+
+
 def kl(t: Array, s: Array, axis: axes.RowAxis) -> Array:
     """KL(p ‖ q) of p, the softmax of t, and q, that of s."""
-    p, u = _differences(t, s, axis)
-    infinite = _any((s == -jnp.inf) & (p > 0), axis, p.dtype)
-    # What q gives to classes that p lacks is not in the sum.
-    partial = _any((t == -jnp.inf) & (s > -jnp.inf), axis, p.dtype)
-    direct = _mean(rows.nll(s, axis) - rows.nll(t, axis), p, axis)
-    # Nor is anything finite beside an infinite logit.
-    partial |= _any(~jnp.isfinite(u) & (p > 0), axis, p.dtype)
-    near = jnp.where(jnp.isfinite(u), jnp.minimum(u, _FAR), 0)
-    close = jnp.log1p(axes.total(bregman(p, near, p * jnp.exp(near)), axis))
-    far = partial | _any(u > _FAR, axis, p.dtype)
-    value = jnp.where(infinite, jnp.inf, jnp.where(far, direct, close))
-    return jnp.where(jnp.isnan(direct) & ~infinite, jnp.nan, value)
+    return _kl(t, s, axis).value
 
 
-@kl.defjvp
-def _(axis, primals, tangents):
-    # ∂K/∂s_j = q_j - p_j = p_j (e^{u_j - K} - 1), ∂K/∂t_j = -p_j u_j.
-    (t, s), (dt, ds) = primals, tangents
-    value = kl(t, s, axis)
-    p, u = _differences(t, s, axis)
-    q = rows.softmax(s, axis).p
-    # Far from equality, u and K are large and q - p is what is left of them.
-    near = (jnp.abs(u - value) < 1) & (value < 1)
-    d = jnp.where(near, u - value, 0)
-    surplus = jnp.where(near, p * jnp.expm1(d), q - p)
-    slope = jnp.where((p == 0) | (jnp.isfinite(p) & (t == jnp.inf)), 0, -p * u)
-    return value, axes.total(surplus * ds + slope * dt, axis)
+# ------------------------------------------------------------------ Jensen-Shannon
 
 
-def _to_mixture(d: Array, share: Array) -> Array:
-    """log(q / (share p + (1 - share) q)), where d = log q - log p."""
-    near = jnp.abs(d) < 1
-    close = -jnp.log1p(share * expm1(-jnp.where(near, d, 0)))
-    far = jnp.where(near, 0, d)
-    return jnp.where(
-        near, close, -jnp.logaddexp(jnp.log(share) - far, jnp.log1p(-share))
-    )
+@jax.custom_jvp
+def _to_mixture(d: Array, share: Array) -> tuple[Array, Array]:
+    """log(p / m) and log(q / m), m = β p + (1 - β) q, where d = log q - log p."""
+    # For h the one of them with the larger share and o the other, X = o / h - 1 and
+    # D = log o - log h: log(h / m) = -log(1 + β_o X), and log(o / m) is D more, of
+    # which at most half cancels. Where o is much larger, the other way round.
+    swapped = share > 0.5
+    light = jnp.where(swapped, 1 - share, share)
+    heavy = jnp.where(swapped, share, 1 - share)
+    difference = jnp.where(swapped, d, -d)
+    above = difference > 1
+    change = jnp.expm1(jnp.where(above, -difference, difference))
+    y = light * change
+    total = jnp.where(above, light + heavy * (1 + change), 1 + y)
+    lost = jnp.where(above, 0, y - (total - 1))
+    # What is lost matters where the total is close to 1.
+    first = -(jnp.log(total) + lost * (2 - total))
+    second = first + jnp.where(above, -difference, difference)
+    first_is_p = above ^ swapped
+    return jnp.where(first_is_p, first, second), jnp.where(first_is_p, second, first)
+
+
+@_to_mixture.defjvp
+def _(primals, tangents):
+    # With r = β p / m, ∂/∂d is r - 1 and r; ∂/∂β is (q - p) / m for both.
+    (d, share), (dd, dshare) = primals, tangents
+    of_p, of_q = _to_mixture(d, share)
+    odds = jnp.log(share) - jnp.log1p(-share) - d
+    by_share = (expm1(of_q) - expm1(of_p)) * dshare
+    return (of_p, of_q), (by_share - sigmoid(-odds) * dd, by_share + sigmoid(odds) * dd)
+
+
+class _Js(NamedTuple):
+    row: Row
+    value: Array
+    means: tuple[Array, Array]
+    """KL(p ‖ m) and KL(q ‖ m)."""
+    others: tuple[Array, Array]
+    """Their sums, less the class that holds most of the mass."""
+
+
+def _js_of_rows(axis: axes.RowAxis, t: Array, s: Array, share: Array) -> _Js:
+    row = row_of(t, s, axis)
+    p, q, d = pair_of(t, s, again(row, 2), axis)
+    of_p, of_q = _to_mixture(d, share)
+    # With l = log(m / p), p log(p / m) + m - p = p (e^l - 1 - l), and likewise for q:
+    # what is added to the two terms of a class, β (m - p) + (1 - β) (m - q), is 0.
+    close = share * (p * excess_near(-of_p)) + (1 - share) * (q * excess_near(-of_q))
+    first, second = _unless_zero(p, of_p), _unless_zero(q, of_q)
+    far = share * first + (1 - share) * second
+    terms = jnp.where(jnp.abs(d) < 1, close, far), _others(second, q)
+    value, others_q = total_pair(*terms, axis)
+    p, _, d = pair_of(t, s, again(row, 3), axis)
+    first = _unless_zero(p, _to_mixture(d, share)[0])
+    others_p = axes.total(_others(first, p), axis)
+    # The class that holds most of the mass is that of the maximum.
+    at_t, at_s = facing_peaks(row, axis)
+    most_p, most_q = _to_mixture(at_t.d, share)[0], _to_mixture(at_s.d, share)[1]
+    mean_p = others_p + jnp.where(at_t.p > 0.5, at_t.p * most_p, 0)
+    mean_q = others_q + jnp.where(at_s.q > 0.5, at_s.q * most_q, 0)
+    return _Js(row, value, (mean_p, mean_q), (others_p, others_q))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
-def jensen_shannon(t: Array, s: Array, share: Array, axis: axes.RowAxis) -> Array:
-    """β KL(p ‖ m) + (1 - β) KL(q ‖ m), m = β p + (1 - β) q."""
-    p, q, d = _pair(t, s, axis)
-    of_q, of_p = _to_mixture(d, share), _to_mixture(-d, 1 - share)
-    near = jnp.abs(d) < 1
-    # With l = log(m / p), p log(p / m) + m - p = p (e^l - 1 - l), and likewise for q:
-    # what is added to the two terms of a class, β (m - p) + (1 - β) (m - q), is 0.
-    m = share * p + (1 - share) * q
-    to_p, to_q = (-jnp.where(near, log, 0) for log in (of_p, of_q))
-    close = share * bregman(p, to_p, m) + (1 - share) * bregman(q, to_q, m)
-    far = weighted(of_p, share * p) + weighted(of_q, (1 - share) * q)
-    return axes.total(jnp.where(near, close, far), axis)
+def _js(t: Array, s: Array, share: Array, axis: axes.RowAxis) -> _Js:
+    return in_blocks(_js_of_rows, axis, (t, s), (share,))
 
 
-@jensen_shannon.defjvp
-def _(axis, primals, tangents):
+def _js_jvp(axis, primals, tangents):
     # ∂/∂s_j = (1 - β) q_j (log(q_j / m_j) - Σ q_k log(q_k / m_k)); ∂/∂t_j likewise;
     # ∂/∂β = KL(p ‖ m) - KL(q ‖ m).
     (t, s, share), (dt, ds, dshare) = primals, tangents
-    p, q, d = _pair(t, s, axis)
-    of_q, of_p = _to_mixture(d, share), _to_mixture(-d, 1 - share)
-    mean_q = axes.total(weighted(of_q, q), axis)
-    mean_p = axes.total(weighted(of_p, p), axis)
-    slope_s = (1 - share) * _balanced(weighted(of_q, q) - q * mean_q, q, axis)
-    slope_t = share * _balanced(weighted(of_p, p) - p * mean_p, p, axis)
-    dvalue = axes.total(slope_s * ds + slope_t * dt, axis)
-    return jensen_shannon(t, s, share, axis), dvalue + (mean_p - mean_q) * dshare
+    js = _js(t, s, share, axis)
+    row = again(js.row, 4)
+    p, q, d = pair_of(t, s, row, axis)
+    of_p, of_q = _to_mixture(d, share)
+
+    def slope(p, log, mean, others, complement):
+        return _balanced(weighted(log, p) - p * mean, p, others - complement * mean)
+
+    slope_t, slope_s = map(
+        slope,
+        (p, q),
+        (of_p, of_q),
+        js.means,
+        js.others,
+        complements_of((t, s), row, axis),
+    )
+    dvalue = jnp.zeros_like(js.value)
+    if not isinstance(ds, SymbolicZero):
+        dvalue += axes.total((1 - share) * slope_s * ds, axis)
+    if not isinstance(dt, SymbolicZero):
+        dvalue += axes.total(share * slope_t * dt, axis)
+    if not isinstance(dshare, SymbolicZero):
+        dvalue += (js.means[0] - js.means[1]) * dshare
+
+    def sums(t, s, share):
+        p, q, d = pair_of(t, s, row, axis)
+        of_p, of_q = _to_mixture(d, share)
+        terms = weighted(of_p, p), weighted(of_q, q)
+        others = _others(terms[0], p), _others(terms[1], q)
+        return tuple(axes.total(term, axis) for term in (*terms, *others))
+
+    _, of_sums = jvp(sums, primals, tangents)
+    return js, _Js(still(js.row), dvalue, of_sums[:2], of_sums[2:])
 
 
-def _balanced(slope: Array, p: Array, axis: axes.RowAxis) -> Array:
-    """Derivatives by logits, whose sum is 0: one that cancels is minus all others."""
-    dominant = p > 0.5
-    others = axes.total(jnp.where(dominant, 0, slope), axis)
-    return jnp.where(dominant, -others, slope)
+_js.defjvp(_js_jvp, symbolic_zeros=True)
 
 
-def _pair(t: Array, s: Array, axis: axes.RowAxis) -> tuple[Array, Array, Array]:
-    """p, q and log q - log p, which is ±inf where one of them lacks a class."""
-    p, u = _differences(t, s, axis)
-    q = rows.softmax(s, axis).p
-    logs = rows.nll(t, axis) - rows.nll(s, axis)
-    # Near equality it is u - K; far from it, both of these are large.
-    divergence = kl(t, s, axis)
-    d = u - divergence
-    d = jnp.where(jnp.isfinite(d) & (divergence < 1), d, logs)
-    return p, q, jnp.where((p == 0) & (q == 0), 0, d)
+def jensen_shannon(t: Array, s: Array, share: Array, axis: axes.RowAxis) -> Array:
+    """β KL(p ‖ m) + (1 - β) KL(q ‖ m), m = β p + (1 - β) q."""
+    return _js(t, s, share, axis).value
 
 
 # ------------------------------------------------------------------ other distances
-
-
-def _surplus(p: Array, q: Array, d: Array) -> Array:
-    """q - p to its own last places, from d = log q - log p."""
-    near = jnp.abs(d) < 1
-    return jnp.where(near, p * expm1(jnp.where(near, d, 0)), q - p)
 
 
 def _sign_less_mean(sign: Array, p: Array, axis: axes.RowAxis) -> Array:
@@ -163,7 +255,7 @@ def _sign_less_mean(sign: Array, p: Array, axis: axes.RowAxis) -> Array:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def total_variation(t: Array, s: Array, axis: axes.RowAxis) -> Array:
     """Σ |q - p| / 2."""
-    return axes.total(jnp.abs(_surplus(*_pair(t, s, axis))), axis) / 2
+    return axes.total(jnp.abs(_surplus(_pair(t, s, axis))), axis) / 2
 
 
 @total_variation.defjvp
@@ -171,8 +263,9 @@ def _(axis, primals, tangents):
     # With the signs g of q - p, ∂/∂s_j = q_j (g_j - Σ q g) / 2, and
     # ∂/∂t_j = -p_j (g_j - Σ p g) / 2.
     (t, s), (dt, ds) = primals, tangents
-    p, q, d = _pair(t, s, axis)
-    g = jnp.sign(_surplus(p, q, d))
+    pair = _pair(t, s, axis)
+    p, q, _ = pair
+    g = jnp.sign(_surplus(pair))
     slope_s, slope_t = (v * _sign_less_mean(g, v, axis) / 2 for v in (q, p))
     return total_variation(t, s, axis), axes.total(slope_s * ds - slope_t * dt, axis)
 

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import axes
+from jaxloss._core.fusion import again_elsewhere
 from jaxloss._core.passes import along, bounded
 from jaxloss._core.types import Array
 
@@ -112,13 +113,13 @@ def _label_row(
     x: Array, label: Array, axis: axes.RowAxis
 ) -> tuple[Array, LabelSoftmax]:
     """The negative log-likelihood of the label, and the softmax split at it."""
-    # One array of exponentials serves the sum and the probabilities; that it exists
-    # anyway makes a mask by selection the right one here, unlike in `label_nll`.
+    # On CPU one array of exponentials serves the sum and the probabilities; that it
+    # exists anyway makes a mask by selection the right one here, unlike in `label_nll`.
     peak = axes.peak(x, axis)
     hit = axes.is_label(x, label, axis)
-    others = jnp.where(hit, 0, _relative_exp(x, peak))
-    here = axes.sum_here(others, axis)
+    here = axes.sum_here(jnp.where(hit, 0, _relative_exp(x, peak)), axis)
     loss, own, rest, scale = _at_label(x, label, axis, peak, here)
+    others = jnp.where(hit, 0, _relative_exp(x, again_elsewhere(peak, 1)))
     return loss, LabelSoftmax(others * scale, own * scale, rest * scale)
 
 

@@ -171,5 +171,5 @@ def linear_distillation_loss(
         weights=weights,
         reduction=reduction,
         # Those of two softmaxes, the mixture and the corrections that keep the digits.
-        arrays=11 if divergence == "jensen_shannon" else 7,
+        arrays=12 if divergence == "jensen_shannon" else 7,
     )
