@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, rows
+from jaxloss._core.exact import two_sum
 from jaxloss._core.fusion import again
 from jaxloss._core.types import Array
 
@@ -69,13 +70,6 @@ def total_pair(a: Array, b: Array, axis: axes.RowAxis) -> tuple[Array, Array]:
     return a, b
 
 
-def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """a + b, and what its rounding lost."""
-    whole = a + b
-    of_b = whole - a
-    return whole, (a - (whole - of_b)) + (b - of_b)
-
-
 def _peak(x: Array, axis: axes.RowAxis) -> Array:
     peak = axes.peak(x, axis)
     return jnp.where(peak == -jnp.inf, jnp.inf, peak)
@@ -108,7 +102,7 @@ def row_of(t: Array, s: Array, axis: axes.RowAxis) -> Row:
     """The numbers of each row, from two passes. They have no derivative."""
     t, s = jax.lax.stop_gradient((t, s))
     peaks = _peak(t, axis), _peak(s, axis)
-    c, c_lost = _two_sum(peaks[1], -peaks[0])
+    c, c_lost = two_sum(peaks[1], -peaks[0])
     (rest_t, *of_p), (rest_s, *of_q) = (
         _statistic(x, peak, axis) for x, peak in zip((t, s), peaks, strict=True)
     )
@@ -116,7 +110,7 @@ def row_of(t: Array, s: Array, axis: axes.RowAxis) -> Row:
     e_t, e_s = (
         jnp.exp(_drop(x, again(peak, 1))) for x, peak in zip((t, s), peaks, strict=True)
     )
-    whole, lost = _two_sum(s, -t)
+    whole, lost = two_sum(s, -t)
     v = (whole - c) + (lost - c_lost)
     gain = jnp.where(jnp.abs(v) < 1, e_t * jnp.expm1(v), e_s - e_t)
     gain = axes.total(gain, axis) / (1 + rest_t)
@@ -124,7 +118,7 @@ def row_of(t: Array, s: Array, axis: axes.RowAxis) -> Row:
     # Far from equality the two logarithms are as good, and nothing is left of 1 + gain.
     small = jnp.abs(gain) < 0.5
     w = jnp.where(small, jnp.log1p(jnp.where(small, gain, 0)), -log_ratio)
-    centre, w_lost = _two_sum(c, w)
+    centre, w_lost = two_sum(c, w)
     return Row(
         peaks,
         scales=(of_p[0], of_q[0]),
@@ -149,7 +143,7 @@ def pair_of(t: Array, s: Array, row: Row, axis: axes.RowAxis) -> Pair:
         jnp.exp(drop) * scale for drop, scale in zip(drops, row.scales, strict=True)
     )
     centre, c_lost, w_lost = row.centre
-    whole, lost = _two_sum(s, -t)
+    whole, lost = two_sum(s, -t)
     lost = jnp.where(jnp.isfinite(whole), lost, 0)
     d = (whole - centre) + ((lost - c_lost) - w_lost)
     d = jnp.where(jnp.isfinite(centre), d, (drops[1] - drops[0]) + row.log_ratio)
