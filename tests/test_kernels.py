@@ -535,18 +535,22 @@ def without_x64(f):
         return jax.jit(jax.value_and_grad(f))(X)
 
 
-@pytest.mark.parametrize("name", TRANSFORMATIONS)
-@pytest.mark.parametrize("reduction", ["none", "mean"])
-def test_every_transformation(name, reduction):
+def transforms_as_xla(implementation, name, reduction):
     given = {"label_smoothing": 0.1, "z_loss": 0.01}
     run = TRANSFORMATIONS[name]
     if name != "x64 off":
         run = jax.jit(run, static_argnums=0)
-    actual = run(losses_by("interpret", reduction, **given))
+    actual = run(losses_by(implementation, reduction, **given))
     expected = run(losses_by("xla", reduction, **given))
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         assert a.dtype == e.dtype
         np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+def test_every_transformation(name, reduction):
+    transforms_as_xla("interpret", name, reduction)
 
 
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])

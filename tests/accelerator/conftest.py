@@ -1,7 +1,8 @@
 """The strict environment of the tests, on the accelerator that is there."""
 
 import jax
-import pytest
+
+from tests import folder
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -12,6 +13,4 @@ def pytest_collection_modifyitems(items):
     if jax.default_backend() != "cpu":
         return
     reason = "NOT RUN: there is no accelerator; `make accelerator` runs them on one"
-    for item in items:
-        if "accelerator" in item.path.parts:
-            item.add_marker(pytest.mark.skip(reason))
+    folder.skip(items, __file__, reason)

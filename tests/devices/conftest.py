@@ -1,9 +1,8 @@
 """Eight virtual devices, which must be asked for before JAX starts."""
 
-import pathlib
-
 import jax
-import pytest
+
+from tests import folder
 
 
 def pytest_collection_modifyitems(items):
@@ -13,7 +12,4 @@ def pytest_collection_modifyitems(items):
         f"NOT RUN: these tests need 8 devices, and there are {jax.device_count()}; "
         "`make devices` runs them on virtual ones"
     )
-    here = pathlib.Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.skip(reason))
+    folder.skip(items, __file__, reason)

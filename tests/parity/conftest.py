@@ -1,13 +1,13 @@
 """JAX with both dtypes and ordinary promotion, which other packages rely on."""
 
 import os
-import pathlib
 
 # Before keras is imported.
 os.environ["KERAS_BACKEND"] = "jax"
 
 import jax
-import pytest
+
+from tests import folder
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_enable_x64", True)
@@ -20,7 +20,4 @@ def pytest_collection_modifyitems(items):
         "NOT RUN: other packages need ordinary promotion, which the tests around these "
         "forbid; `make parity` runs them"
     )
-    here = pathlib.Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.skip(reason))
+    folder.skip(items, __file__, reason)

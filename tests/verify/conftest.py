@@ -1,10 +1,10 @@
 """Skips loudly where there are no compilers; the table of memory at the end."""
 
 import importlib.util
-import pathlib
 
 import pytest
 
+from tests import folder
 from tests.verify import environment
 
 COMPILERS = ("libtpu", "jax_plugins.xla_cuda13")
@@ -22,11 +22,10 @@ def found(module):
 
 def pytest_collection_modifyitems(items):
     missing = [module for module in COMPILERS if not found(module)]
+    if not missing:
+        return
     reason = f"no {' and no '.join(missing)} here: `make verify-kernels` has them"
-    here = pathlib.Path(__file__).parent
-    for item in items:
-        if missing and item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.skip(reason=reason))
+    folder.skip(items, __file__, reason)
 
 
 @pytest.fixture(scope="session")
