@@ -25,6 +25,8 @@ COLOURS = {
 LABELS = {**{name: name for name in COLOURS}, "": "kernels of torch's world"}
 GAP = 1.9
 """Between two groups, in bars."""
+EDGE = 116
+"""Where the axis ends."""
 CLOSE = 90
 """To the ceiling, in per cent."""
 
@@ -52,7 +54,8 @@ def _draw_column(axes: Any, column: Sequence[Group]) -> None:
         axes.text(0, at + 0.05, group.limit, fontsize=6.5, color="#555555", va="top")
         at += 1.1
         for line in group.lines:
-            share = 100 * (line.share or 0.0)
+            # What a slow ceiling puts beyond the edge ends there, with what is said.
+            share = min(100 * (line.share or 0.0), EDGE)
             said = refusal(line)
             if line.seconds:
                 said = f"{figure(1e3 * line.seconds)} ms"
@@ -68,7 +71,7 @@ def _draw_column(axes: Any, column: Sequence[Group]) -> None:
     axes.set_yticks(ticks, names, fontsize=7)
     axes.set_ylim(at, -1.0)
     axes.axvline(100, color="#333333", lw=1.2, zorder=1)
-    axes.set_xlim(0, 116)
+    axes.set_xlim(0, EDGE)
     axes.set_xticks(range(0, 101, 20), [f"{x} %" for x in range(0, 101, 20)])
     axes.grid(axis="x", color="#e4e4e4", zorder=0)
     axes.tick_params(axis="y", length=0)

@@ -174,3 +174,11 @@ def test_the_committed_run_has_its_picture_and_its_page():
     )
     assert not {"head, llama3, 32768", "head, JSD, llama3"} & set(run.problems)
     assert "quack-kernels" not in run.header["versions"]
+
+
+def test_a_program_far_above_a_slow_ceiling_stays_in_the_picture(tmp_path):
+    """What is said of it too: outside, there would be no room for the picture."""
+    lines = [dataclasses.replace(found, share=80.0) for found in LINES[:2]]
+    path = tmp_path / "kernels.png"
+    kernels_plot.draw(lines, HEADER, path)
+    assert path.read_bytes().startswith(b"\x89PNG")
