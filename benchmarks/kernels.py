@@ -31,7 +31,7 @@ import shlex
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,9 @@ TINY: dict[str, Problem] = {
     "head, JSD, llama3": Distillation(16, 8, 6, 300),
 }
 
+Measure = Callable[[str, Any, Contest], list[Line]]
+"""What measures a problem, given its name."""
+
 WIDTH = 160
 """Of what is printed where no terminal says how wide it is."""
 
@@ -99,7 +102,7 @@ def measure(name: str, problem: Problem, contest: Contest) -> list[Line]:
             return distillation.measure_heads(name, problem, contest)
 
 
-def measured(name: str, problem: Problem, contest: Contest) -> list[Line]:
+def measured(measure: Measure, name: str, problem: Any, contest: Contest) -> list[Line]:
     """Of a problem that fails as a whole, the failure: the others may do better."""
     try:
         return measure(name, problem, contest)
@@ -129,49 +132,60 @@ def write(path: Path, body: dict[str, Any]) -> None:
     new.replace(path)
 
 
-def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.kernels", description=(__doc__ or "").split("\n")[0]
+def parser(module: str, what: str) -> argparse.ArgumentParser:
+    """Of what every such program is told."""
+    result = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{module}", description=what.split("\n")[0]
     )
-    parser.add_argument("--only", default="", metavar="REGEX", help="problems")
-    parser.add_argument(
+    result.add_argument("--only", default="", metavar="REGEX", help="problems")
+    result.add_argument(
         "--without", default="", metavar="REGEX", help="contenders to leave out"
     )
-    parser.add_argument("--rounds", type=int, default=20, metavar="N")
-    parser.add_argument(
+    result.add_argument("--rounds", type=int, default=20, metavar="N")
+    result.add_argument(
         "--budget", type=float, default=6.0, metavar="S", help="seconds a comparison"
     )
-    parser.add_argument(
+    result.add_argument(
         "--limit",
         type=float,
         default=400.0,
         metavar="S",
         help="seconds after which no further problem is begun, to end in ten minutes",
     )
-    parser.add_argument("--json", type=Path, metavar="PATH")
-    parser.add_argument("--plot", type=Path, metavar="PNG")
-    return parser.parse_args(argv)
+    result.add_argument("--json", type=Path, metavar="PATH")
+    return result
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    begin = time.perf_counter()
-    options = parsed(argv)
-    kernels_torch.share_the_device()
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+def header(module: str, given: Sequence[str]) -> dict[str, Any]:
+    """What a file of results says of its run."""
+    command = shlex.join(["python", "-m", f"benchmarks.{module}", *given])
+    result = environment("jaxloss", command, datetime.datetime.now(datetime.UTC))
+    result["versions"] |= versions()
+    return result
 
-    def show(what: Any) -> None:
-        console.print(what)
-        sys.stdout.flush()
 
-    problems = TINY if jax.default_backend() == "cpu" else PROBLEMS
-    if problems is TINY:
-        show("No accelerator here: tiny problems, interpreted kernels.")
-    kernels_torch.load()
+def show(what: Any) -> None:
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(what)
+    sys.stdout.flush()
+
+
+def run(
+    problems: Mapping[str, Any],
+    measure: Measure,
+    options: argparse.Namespace,
+    about: dict[str, Any],
+    begin: float,
+) -> list[Line]:
+    """The problems chosen, one after the other, each shown and written at once.
+
+    Args:
+      problems: by name; dataclasses.
+      measure: what measures one.
+      options: those of `parser`.
+      about: what the file of results holds beside them.
+      begin: when the program began, by `time.perf_counter`.
+    """
     chosen = {name: p for name, p in problems.items() if re.search(options.only, name)}
-    given = sys.argv[1:] if argv is None else argv
-    command = shlex.join(["python", "-m", "benchmarks.kernels", *given])
-    header = environment("jaxloss", command, datetime.datetime.now(datetime.UTC))
-    header["versions"] |= versions()
     lines: list[Line] = []
     left_out: list[str] = []
     seconds: dict[str, dict[str, float]] = {}
@@ -180,28 +194,49 @@ def main(argv: Sequence[str] | None = None) -> int:
             left_out.append(name)
             continue
         contest = Contest(options.rounds, options.budget, options.without)
-        found = measured(name, problem, contest)
+        found = measured(measure, name, problem, contest)
         lines += found
         seconds[name] = contest.seconds
         show(table(name, found))
         spent = ", ".join(f"{on} {s:.1f} s" for on, s in contest.seconds.items())
         show(f"{name}: {spent}; {time.perf_counter() - begin:.0f} s since the start\n")
         if options.json:
-            body = {
-                "environment": header,
+            body = about | {
                 "problems": {name: asdict(chosen[name]) for name in seconds},
-                "targets": [[t.name, t.problem, t.text] for t in TARGETS],
                 "seconds": seconds,
                 "results": [asdict(line) for line in lines],
             }
             write(options.json, body)
-    show(targets(lines, header))
     if left_out:
         show(f"Not begun after {options.limit:.0f} s: {'; '.join(left_out)}")
-    if options.plot:
-        draw(lines, header, options.plot)
+    return lines
+
+
+def status(lines: Sequence[Line]) -> int:
+    """Of the program: 0 if all of ours was measured."""
     ours = [line for line in lines if line.contender.startswith("jaxloss")]
     return 0 if ours and all(line.status == "measured" for line in ours) else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    begin = time.perf_counter()
+    arguments = parser("kernels", __doc__ or "")
+    arguments.add_argument("--plot", type=Path, metavar="PNG")
+    options = arguments.parse_args(argv)
+    kernels_torch.share_the_device()
+    problems = TINY if jax.default_backend() == "cpu" else PROBLEMS
+    if problems is TINY:
+        show("No accelerator here: tiny problems, interpreted kernels.")
+    kernels_torch.load()
+    about = {
+        "environment": header("kernels", sys.argv[1:] if argv is None else argv),
+        "targets": [[t.name, t.problem, t.text] for t in TARGETS],
+    }
+    lines = run(problems, measure, options, about, begin)
+    show(targets(lines, about["environment"]))
+    if options.plot:
+        draw(lines, about["environment"], options.plot)
+    return status(lines)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ import optax
 
 import jaxloss
 from benchmarks import kernels_torch
-from benchmarks.contest import Contest, Line, implementations, of_heads
+from benchmarks.contest import Contest, Entry, Line, implementations, of_heads
 from benchmarks.heads import Truth
 from benchmarks.kernels_data import BITS, labels, normal
 
@@ -104,7 +104,15 @@ def checks(hidden: int, classes: int) -> Checks:
     return Checks(hidden, classes)
 
 
-def measure(name: str, shape: Head, contest: Contest) -> list[Line]:
+def measure(
+    name: str,
+    shape: Head,
+    contest: Contest,
+    losses: Callable[[], Iterator[tuple[str, Callable[..., Any]]]] = losses,
+    others: Callable[..., Iterable[Entry]] = kernels_torch.heads,
+) -> list[Line]:
+    """JAX functions of hidden states, kernel and labels, and who has arrays of their
+    own, given those of the part and of the whole."""
     found = checks(shape.hidden, shape.classes)
     with contest.spending("data"):
         part = found.part
@@ -117,7 +125,7 @@ def measure(name: str, shape: Head, contest: Contest) -> list[Line]:
     return of_heads(
         name,
         losses(),
-        kernels_torch.heads(part, args),
+        others(part, args),
         args,
         part,
         lambda: found.truth.error,

@@ -1,7 +1,7 @@
 """The cross entropy of logits, for `benchmarks.kernels`: a value, and a gradient."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,12 +65,16 @@ class Truth:
         slope[np.arange(len(rows)), y[rows]] -= 1
         return Truth(summed(_losses, x, y) / len(x), rows, slope / len(x))
 
-    def error(self, result: Any, task: str) -> float:
+    def errors(self, result: Any, task: str) -> tuple[float, float]:
+        """Those of the value and of the gradient, if there is one."""
         value = result if task == VALUE else result[0]
         error = abs(float(value) - self.value) / abs(self.value)
         if task == VALUE:
-            return error
-        return max(error, relative(wide(result[1][self.rows]), self.gradient))
+            return error, 0.0
+        return error, relative(wide(result[1][self.rows]), self.gradient)
+
+    def error(self, result: Any, task: str) -> float:
+        return max(self.errors(result, task))
 
 
 def _losses(x: np.ndarray, y: np.ndarray) -> float:
@@ -80,24 +84,45 @@ def _losses(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.sum(np.log(x.sum(axis=1)) - at_label))
 
 
-def measure(name: str, shape: Logits, contest: Contest) -> list[Line]:
+Entries = Callable[[jax.Array, jax.Array], Iterator[tuple[str, Entry]]]
+"""By task, who takes part with logits and labels."""
+
+
+def everyone(logits: jax.Array, labels: jax.Array) -> Iterator[tuple[str, Entry]]:
+    args = logits, labels
+    for label, loss in losses():
+        yield VALUE, compiling(label, loss, args)
+        both = jax.value_and_grad(loss)
+        yield GRADIENT, compiling(label, both, args, in_place=True)
+    for task in TOLERANCE:
+        for entry in kernels_torch.logits(task == GRADIENT, *args):
+            yield task, entry
+
+
+def measure(
+    name: str,
+    shape: Logits,
+    contest: Contest,
+    entries: Entries = everyone,
+    error: Callable[[Truth, Any, str], float] = Truth.error,
+    tolerance: Mapping[str, float] = TOLERANCE,
+) -> list[Line]:
+    """Of each task that anyone takes part in, beside a copy of the logits.
+
+    Args:
+      name, shape: of the problem.
+      contest: rounds and budget.
+      entries: who takes part.
+      error: of a result of a task.
+      tolerance: of that error, by task.
+    """
     with contest.spending("data"):
         args = (
             normal(0, (shape.rows, shape.classes), 3.0),
             labels(1, shape.rows, shape.classes),
         )
         jax.block_until_ready(args)
-
-    def entries() -> Iterator[tuple[str, Entry]]:
-        for label, loss in losses():
-            yield VALUE, compiling(label, loss, args)
-            both = jax.value_and_grad(loss)
-            yield GRADIENT, compiling(label, both, args, in_place=True)
-        for task in TOLERANCE:
-            for entry in kernels_torch.logits(task == GRADIENT, *args):
-                yield task, entry
-
-    taking_part = list(entries())
+    taking_part = list(entries(*args))
     copying = compiling("a copy", lambda x, y: jnp.copy(x), args)
     copy, started, truth = contest.prepare(
         copying, (entry for _, entry in taking_part), lambda: Truth.of(*args)
@@ -106,13 +131,15 @@ def measure(name: str, shape: Logits, contest: Contest) -> list[Line]:
     tasks = {id(entry): task for task, entry in taking_part}
     lines = []
     for task, times in ((VALUE, 1), (GRADIENT, 2)):
+        if task not in tasks.values():
+            continue
         found, seconds = contest.compete(
             name,
             task,
             (begun for begun in started if tasks[id(begun[0])] == task),
             args,
-            functools.partial(truth.error, task=task),
-            TOLERANCE[task],
+            lambda result, task=task: error(truth, result, task),
+            tolerance[task],
             copy,
         )
         ceiling = 2 * size / seconds

@@ -1,92 +1,68 @@
 """What the sizes in `jaxloss._kernels.softmax_xent.config` and the chunks of a head do.
 
-    python -m benchmarks.tiles [--json PATH] [--only REGEX] [--rounds N]
+    python -m benchmarks.tiles [--json PATH] [--only REGEX] [--rounds N] [--few]
 
 On a GPU: the kernel of rows of logits with other tiles, and the fused head with other
-chunks, beside a copy of the logits and one matmul of the head. Each program's answer is
-compared with XLA's before it is timed.
+chunks, beside a copy of the logits and one matmul of the head. What is wrong is not
+timed. With `--few` the chosen tiles alone.
 """
 
-import argparse
-import datetime
+import dataclasses
 import functools
 import itertools
-import json
-import os
-import re
-import shlex
-import statistics
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from rich.console import Console
-from rich.table import Table
 
 import jaxloss
-from benchmarks.results import environment
+from benchmarks import kernels, kernels_heads, kernels_logits
+from benchmarks.contest import Contest, Entry, Line, compiling
+from benchmarks.kernels_data import BITS
+from benchmarks.kernels_heads import Head
+from benchmarks.kernels_logits import GRADIENT, VALUE, Logits, Truth
 from jaxloss._core.cross_entropy import Options
 from jaxloss._kernels import tile, told
 from jaxloss._kernels.softmax_xent import config, mosaic_gpu
 from jaxloss._kernels.softmax_xent.config import GpuTiles
 
-BITS = jnp.dtype("bfloat16")
-ROWS = (
-    (8192, 128256),
-    (8192, 50257),
-    (4096, 262144),
-    (8192, 32000),
-    (1024, 32000),
-    (256, 128256),
-    (65536, 1024),
-)
-# Calls a sample: that one is launched and waited for is not what is timed.
-CALLS = 10
-HEAD = (8192, 4096, 128256)
-# What XLA computes otherwise than the kernel: sums in another order, and a derivative
-# that may be rounded to the other neighbour.
-VALUE, SLOPE = 2e-6, 2.0**-8
+# Sums of a row in float32 and their mean; a derivative that may be rounded to the other
+# neighbour. An error is given in these.
+ALLOWED = {VALUE: 2e-6, GRADIENT: 2.0**-8}
 
 
-@dataclass
-class Line:
-    problem: str
-    program: str
-    note: str = ""
-    milliseconds: float | None = None
-    share: float | None = None
-    """Of the copy's bandwidth, or of the matmul's speed."""
-    temp_bytes: int | None = None
-    error: float | None = None
+@dataclass(frozen=True)
+class Tiled(Logits):
+    """Rows of logits, for one task, by tiles around the chosen ones or those alone."""
+
+    task: str
+    few: bool
 
 
-@dataclass
-class Program:
-    """What is compiled, and what it is called with: its first argument is donated, and
-    its result, of the same shape and dtype, is the next run's."""
-
-    line: Line
-    traced: Any
-    arguments: list[Any]
-    compiled: Any = None
-
-    def build(self) -> None:
-        try:
-            self.compiled = self.traced.lower().compile()
-            memory = self.compiled.memory_analysis()
-            self.line.temp_bytes = memory.temp_size_in_bytes
-        except Exception as refusal:  # tiles that do not fit are an answer too
-            self.line.note = (str(refusal).splitlines() or ["refused"])[0][:120]
+def problems(few: bool) -> dict[str, Tiled | Head]:
+    rows: dict[str, Tiled | Head] = {
+        f"{rows} x {classes}, {name}": Tiled(rows, classes, task, few)
+        for name, task in (("gradient", GRADIENT), ("value", VALUE))
+        for rows, classes in (
+            (8192, 128256),
+            (8192, 50257),
+            (4096, 262144),
+            (8192, 32000),
+            (1024, 32000),
+            (256, 128256),
+            (65536, 1024),
+        )
+    }
+    return rows | {"head": Head(8192, 4096, 128256)}
 
 
 def candidates(classes: int, slope: bool, few: bool) -> Iterator[GpuTiles]:
-    """Tiles around the chosen ones: pieces, warpgroups to a row, rows at a time."""
+    """The chosen tiles, and others: pieces, warpgroups to a row, rows at a time."""
     chosen = config.gpu_tiles(classes, BITS, slope)
     yield chosen
     if few:
@@ -109,20 +85,18 @@ def candidates(classes: int, slope: bool, few: bool) -> Iterator[GpuTiles]:
         shapes = [(16, 1, 3), (16, 2, 1), (8, 4, 1), (16, 4, 1)]
     exact = (True,) if chosen.vector == 1 else (False, True)
     for (pieces, groups, blocks), fast in itertools.product(shapes, exact):
-        scratch = config.SHARED // (blocks + 1) + config.KIB if slope else 0
-        yield GpuTiles(
-            chosen.columns,
-            chosen.vector,
-            pieces,
-            blocks,
-            min(scratch, config.SHARED // 2 - config.KIB),
-            groups,
-            fast,
+        yield dataclasses.replace(
+            chosen,
+            pieces=pieces,
+            warpgroups=groups,
+            blocks=blocks,
+            scratch=config.scratch_for(blocks) if slope else 0,
+            fast=fast,
         )
 
 
 def by_kernel(tiles: GpuTiles, slope: bool) -> Callable[..., Any]:
-    """The mean loss, and its derivative written over the logits."""
+    """The mean loss, and with it its derivative, written over the logits."""
 
     def run(logits: jax.Array, labels: jax.Array) -> Any:
         count, classes = logits.shape
@@ -139,202 +113,80 @@ def by_kernel(tiles: GpuTiles, slope: bool) -> Callable[..., Any]:
         )
         columns = (seen[:, i : i + 1] for i in range(len(tile.Statistic._fields)))
         value = jnp.mean(told.losses(known, tile.Statistic(*columns)))
-        return (value, *written)
+        return (value, *written) if slope else value
 
     return run
 
 
-def by_xla(slope: bool) -> Callable[..., Any]:
-    loss = functools.partial(
+def entries(
+    shape: Tiled, logits: jax.Array, labels: jax.Array
+) -> Iterator[tuple[str, Entry]]:
+    slope, args = shape.task == GRADIENT, (logits, labels)
+    enter = functools.partial(compiling, args=args, in_place=slope)
+    xla = functools.partial(
         jaxloss.softmax_cross_entropy_with_integer_labels,
         reduction="mean",
         implementation="xla",
     )
-    return jax.value_and_grad(loss) if slope else lambda x, y: (loss(x, y),)
+    yield shape.task, enter("xla", jax.value_and_grad(xla) if slope else xla)
+    for tiles in dict.fromkeys(candidates(shape.classes, slope, shape.few)):
+        yield shape.task, enter(f"jaxloss, {tiles!r}", by_kernel(tiles, slope))
+    if slope:
+        # What writing over the logits takes at least. It is no loss, and has no error.
+        negated = enter("negated in place", lambda x, y: (jnp.float32(0), -x))
+        yield shape.task, dataclasses.replace(negated, tolerance=math.inf)
 
 
-@jax.jit
-def _apart(a: jax.Array, b: jax.Array) -> jax.Array:
-    a, b = a.astype(jnp.float32), b.astype(jnp.float32)
-    return jnp.sqrt(jnp.sum((a - b) ** 2) / jnp.sum(b**2))
+def error(truth: Truth, result: Any, task: str) -> float:
+    """The larger of two, each in what is allowed of it."""
+    pairs = zip(truth.errors(result, task), ALLOWED.values(), strict=True)
+    return max(found / allowed for found, allowed in pairs)
 
 
-def measure_rows(
-    rows: int, classes: int, slope: bool, few: bool, rounds: int
-) -> list[Line]:
-    task = "value and gradient" if slope else "value"
-    problem = f"{rows:,} x {classes:,}, {task}"
-    key = jax.random.key(0)
-    x = (3 * jax.random.normal(key, (rows, classes), jnp.float32)).astype(BITS)
-    y = jax.random.randint(key, (rows,), 0, classes, jnp.int32)
-    donated = (0,) if slope else ()
-    programs = []
-    tiles = dict.fromkeys(candidates(classes, slope, few))
-    functions = [("xla", by_xla(slope))]
-    functions += [(repr(t), by_kernel(t, slope)) for t in tiles]
-    for name, function in functions:
-        traced = jax.jit(function, donate_argnums=donated).trace(x, y)
-        programs.append(Program(Line(problem, name), traced, [x, y]))
-    negated = jax.jit(lambda x, y: (y, -x), donate_argnums=0).trace(x, y)
-    programs.append(Program(Line(problem, "negated in place"), negated, [x, y]))
-    copy = jax.jit(lambda x, y: (y, jnp.copy(x))).trace(x, y)
-    programs.append(Program(Line(problem, "a copy"), copy, [x, y]))
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(Program.build, programs))
-    right: Any = None
-    kept = []
-    for program in programs:
-        if program.compiled is None:
-            continue
-        name = program.line.program
-        writes = name != "a copy" and (slope or name == "negated in place")
-        # The logits themselves are needed again: each is given a copy to write over.
-        program.arguments[0] = jnp.copy(x) if writes else x
-        result = jax.block_until_ready(program.compiled(*program.arguments))
-        if name == "xla":
-            right = result
-        elif program.line.program.startswith("GpuTiles"):
-            error = abs(float(result[0]) / float(right[0]) - 1) / VALUE
-            if slope:
-                error = max(error, float(_apart(result[1], right[1])) / SLOPE)
-            program.line.error = error
-            if not error <= 1:
-                program.line.note = "wrong"
-                continue
-        kept.append(program)
-        if writes:
-            # One buffer serves all: what is timed does not depend on the numbers.
-            program.arguments[0] = None
-    buffer = jnp.copy(x)
-    samples: dict[int, list[float]] = {id(p): [] for p in kept}
-    for turn in range(rounds):
-        for program in kept[:: 1 if turn % 2 == 0 else -1]:
-            over = program.arguments[0] is None
-            start = time.perf_counter()
-            result: Any = None
-            for _ in range(CALLS):
-                given = buffer if over else program.arguments[0]
-                result = program.compiled(given, y)
-                if over:
-                    buffer = result[1]
-            jax.block_until_ready(result)
-            samples[id(program)].append((time.perf_counter() - start) / CALLS)
-    size = rows * classes * BITS.itemsize * (2 if slope else 1)
-    of_copy = statistics.median(samples[id(kept[-1])])
-    bandwidth = 2 * rows * classes * BITS.itemsize / of_copy
-    for program in kept:
-        seconds = statistics.median(samples[id(program)])
-        program.line.milliseconds = 1e3 * seconds
-        program.line.share = size / seconds / bandwidth
-    kept[-1].line.share = 1.0
-    return [program.line for program in programs]
-
-
-def measure_head(rounds: int) -> list[Line]:
-    tokens, hidden, classes = HEAD
-    problem = f"{tokens:,} x {hidden:,} x {classes:,}, value and both gradients"
-    keys = jax.random.split(jax.random.key(0), 3)
-    h = jax.random.normal(keys[0], (tokens, hidden), BITS)
-    w = jax.random.normal(keys[1], (hidden, classes), jnp.float32) * hidden**-0.5
-    w = w.astype(BITS)
-    y = jax.random.randint(keys[2], (tokens,), 0, classes, jnp.int32)
-    programs = []
+def chunks() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The fused head in chunks of several lengths."""
     for chunk, stored, by in itertools.product(
         (1024, 2048, 4096), (None, BITS), ("mosaic_gpu", "xla")
     ):
-        loss = functools.partial(
-            jaxloss.linear_softmax_cross_entropy,
-            chunk_size=chunk,
-            logits_dtype=stored,
-            implementation=by,
+        yield (
+            f"jaxloss, {by}, chunks of {chunk:,}, logits in {stored or 'float32'}",
+            functools.partial(
+                jaxloss.linear_softmax_cross_entropy,
+                chunk_size=chunk,
+                logits_dtype=stored,
+                implementation=by,
+            ),
         )
-        name = f"{by}, chunks of {chunk:,}, logits in {stored or 'float32'}"
-        traced = jax.jit(jax.value_and_grad(loss, (0, 1))).trace(h, w, y)
-        programs.append(Program(Line(problem, name), traced, [h, w, y]))
-    matmul = jax.jit(lambda h, w, y: (jnp.matmul(h, w),)).trace(h, w, y)
-    programs.append(Program(Line(problem, "one matmul"), matmul, [h, w, y]))
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(Program.build, programs))
-    there = [p for p in programs if p.compiled is not None]
-    values = [
-        float(jax.block_until_ready(p.compiled(*p.arguments))[0]) for p in there[:-1]
-    ]
-    for program, value in zip(there, values, strict=False):
-        program.line.error = abs(value / values[-1] - 1)
-    samples: dict[int, list[float]] = {id(p): [] for p in there}
-    for turn in range(rounds):
-        for program in there[:: 1 if turn % 2 == 0 else -1]:
-            start = time.perf_counter()
-            jax.block_until_ready(program.compiled(*program.arguments))
-            samples[id(program)].append(time.perf_counter() - start)
-    one = statistics.median(samples[id(there[-1])])
-    for program in there:
-        seconds = statistics.median(samples[id(program)])
-        program.line.milliseconds = 1e3 * seconds
-        program.line.share = 3 * one / seconds
-    there[-1].line.share = 1.0
-    return [program.line for program in programs]
 
 
-def table(lines: Sequence[Line]) -> Table:
-    shown = Table(title="Tiles and chunks")
-    for heading in ("problem", "program", "ms", "of the ceiling", "MiB", "error"):
-        shown.add_column(heading)
-    for line in lines:
-        shown.add_row(
-            line.problem,
-            line.program,
-            line.note or f"{line.milliseconds or 0:.3f}",
-            "" if line.share is None else f"{line.share:.0%}",
-            "" if line.temp_bytes is None else f"{line.temp_bytes >> 20:,}",
-            "" if line.error is None else f"{line.error:.1e}",
-        )
-    return shown
+def measure(name: str, problem: Tiled | Head, contest: Contest) -> list[Line]:
+    match problem:
+        case Tiled():
+            return kernels_logits.measure(
+                name,
+                problem,
+                contest,
+                functools.partial(entries, problem),
+                error,
+                dict.fromkeys(ALLOWED, 1.0),
+            )
+        case Head():
+            return kernels_heads.measure(
+                name, problem, contest, chunks, lambda part, whole: ()
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tiles")
-    parser.add_argument("--only", default="", metavar="REGEX")
-    parser.add_argument(
-        "--few", action="store_true", help="the chosen tiles alone, and XLA"
-    )
-    parser.add_argument("--rounds", type=int, default=9, metavar="N")
-    parser.add_argument("--json", type=Path, metavar="PATH")
-    options = parser.parse_args(argv)
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    console = Console(width=160)
+    begin = time.perf_counter()
+    arguments = kernels.parser("tiles", __doc__ or "")
+    arguments.add_argument("--few", action="store_true", help="the chosen tiles alone")
+    options = arguments.parse_args(argv)
     if jax.default_backend() != "gpu":
-        console.print("The kernel with tiles of its own is for GPU, and here is none.")
+        kernels.show("The kernel with tiles of its own is for GPU, and here is none.")
         return 1
-    problems: dict[str, Callable[[], list[Line]]] = {
-        f"{rows} x {classes}, {'gradient' if slope else 'value'}": functools.partial(
-            measure_rows, rows, classes, slope, options.few, options.rounds
-        )
-        for slope in (True, False)
-        for rows, classes in ROWS
-    }
-    problems["head"] = functools.partial(measure_head, options.rounds)
-    lines: list[Line] = []
-    for name, run in problems.items():
-        if not re.search(options.only, name):
-            continue
-        start = time.perf_counter()
-        found = run()
-        lines += found
-        console.print(table(found))
-        console.print(f"{name}: {time.perf_counter() - start:.0f} s")
-        sys.stdout.flush()
-        if options.json:
-            given = sys.argv[1:] if argv is None else argv
-            command = shlex.join(["python", "-m", "benchmarks.tiles", *given])
-            now = datetime.datetime.now(datetime.UTC)
-            body = {
-                "environment": environment("jaxloss", command, now),
-                "results": [asdict(line) for line in lines],
-            }
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(body, indent=1) + "\n")
-    return 0
+    about = {"environment": kernels.header("tiles", argv or sys.argv[1:])}
+    found = kernels.run(problems(options.few), measure, options, about, begin)
+    return kernels.status(found)
 
 
 if __name__ == "__main__":

@@ -237,7 +237,7 @@ class GpuTiles:
 # bytes, what one block may have of it, and the second-level cache, of which a fifth is
 # left to the rest.
 _MULTIPROCESSORS = 132
-SHARED, _SHARED_BLOCK = 228 * KIB, 227 * KIB
+_SHARED, _SHARED_BLOCK = 228 * KIB, 227 * KIB
 _CACHE = 50 * MIB * 4 // 5
 # Bytes of logits that a thread fetches at a time, and the most loads that it has in its
 # code: those of one logit each take long to compile.
@@ -270,6 +270,12 @@ def gpu_tiles(classes: int, dtype: jnp.dtype, slope: bool = True) -> GpuTiles:
     blocks, scratch = _MOST_BLOCKS, 0
     if slope:
         blocks = min(max(_CACHE // (_MULTIPROCESSORS * row), 1), _MOST_BLOCKS // groups)
-        if blocks < _MOST_BLOCKS:
-            scratch = min(SHARED // (blocks + 1), _SHARED_BLOCK // 2) + KIB
+        scratch = scratch_for(blocks)
     return GpuTiles(columns, vector, pieces, blocks, scratch, groups, itemsize < 4)
+
+
+def scratch_for(blocks: int) -> int:
+    """Bytes of shared memory of which one block more would not have enough."""
+    if blocks >= _MOST_BLOCKS:
+        return 0
+    return min(_SHARED // (blocks + 1), _SHARED_BLOCK // 2) + KIB
