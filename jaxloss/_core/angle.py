@@ -49,10 +49,10 @@ def _directions(
             size = jnp.where(length.size >= smallest, length.size, smallest)
             divisor = norms.Length(size, length.factor)
         inverse.append(divisor.inverse)
-        share.append(length.size / norms.nonzero(divisor.size))
+        share.append(length.size / norms.divisor(divisor.size))
     return _Directions(
-        norms.direction(a, lengths[0], part),
-        norms.direction(b, lengths[1], part),
+        norms.direction(a, lengths[0], 2 * part),
+        norms.direction(b, lengths[1], 2 * part),
         _chord(a, b, lengths[0], lengths[1], part),
         (inverse[0], inverse[1]),
         (share[0], share[1]),
@@ -74,9 +74,10 @@ def _chord(
     # spread it once, and store it for both.
     a, b = a * (a_length.factor / part**2), b * (b_length.factor / part)
     ratio = part * b_size / a_size
-    upper = jax.lax.reduce_precision(
-        jax.lax.stop_gradient(ratio), info.nexp, info.nmant - half - 1
-    )
+    # Cut to half its digits (Veltkamp), in arithmetic alone.
+    constant = jax.lax.stop_gradient(ratio)
+    product = constant * (2.0 ** (half + 1) + 1)
+    upper = product - (product - constant)
     # Adding and subtracting a large number rounds to its last place; the barrier hides
     # from the compiler that they are opposite constants.
     anchor = jax.lax.optimization_barrier(
@@ -88,15 +89,20 @@ def _chord(
     return difference * (part / b_size)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def angle(a: Array, b: Array, least: Array | None, axis: int) -> Angle:
     """Between vectors along an axis, which is kept with size 1.
 
     `least` is the least length to divide by, of the vectors' shape with size 1 there.
     """
+    return _angle(a, b, least, axis, 1)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _angle(a: Array, b: Array, least: Array | None, axis: int, part: int) -> Angle:
+    """The angle, from vectors taken at a part of their factors (`norms.direction`)."""
     # 1 - u·v = |v - u|² / 2. The shares s, of which that of a zero vector is 0, scale
     # the similarity: the distance is (1 - s) + s (1 - u·v), of terms not negative.
-    x = _directions(a, b, least, axis, 2)
+    x = _directions(a, b, least, axis, part)
     share = x.share[0] * x.share[1]
     distance = jnp.sum(jnp.square(x.chord), axis=axis, keepdims=True) / 2
     similarity = jnp.sum(x.a * x.b, axis=axis, keepdims=True)
@@ -111,7 +117,8 @@ def angle(a: Array, b: Array, least: Array | None, axis: int) -> Angle:
     )
 
 
-def _angle_jvp(axis, primals, tangents):
+def _angle_jvp(axis, part, primals, tangents):
+    del part
     # With u = a/|a|, v = b/|b| and the chord c = v - u, the gradient of the similarity
     # by a is (v - u(u·v))/|a| = (c - u(u·c))/|a|, where nothing cancels even if u and v
     # nearly agree; by b it is -(c - v(v·c))/|b|. A vector shorter than the least length
@@ -119,8 +126,10 @@ def _angle_jvp(axis, primals, tangents):
     # falls with `least` by itself / least. The share of the other vector multiplies.
     a, b, least = primals
     da, db, dleast = tangents
+    # The lengths have the vectors at the whole factor; value and gradient, in programs
+    # of their own, at parts.
     x = _directions(a, b, least, axis, 8)
-    value = angle(a, b, least, axis)
+    value = _angle(a, b, least, axis, 2)
     change = jnp.zeros_like(value.similarity)
 
     def along(vector, dvector):
@@ -142,4 +151,4 @@ def _angle_jvp(axis, primals, tangents):
     return value, Angle(change, -change)
 
 
-angle.defjvp(_angle_jvp, symbolic_zeros=True)
+_angle.defjvp(_angle_jvp, symbolic_zeros=True)

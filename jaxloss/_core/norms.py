@@ -29,7 +29,7 @@ class Length(NamedTuple):
     @property
     def inverse(self) -> Array:
         """1 / length; 0 for the zero vector."""
-        return jnp.where(self.size == 0, 0, self.factor / nonzero(self.size))
+        return self.factor * (jnp.sign(self.size) / divisor(self.size))
 
 
 def nonzero(size: Array) -> Array:
@@ -42,8 +42,11 @@ def nonzero(size: Array) -> Array:
 
 
 def divisor(size: Array) -> Array:
-    """The size of a length; for that of the zero vector, a number below all others."""
-    return jnp.maximum(size, 2.0 ** -(jnp.finfo(size.dtype).maxexp // 2))
+    """The size of a length; for that of the zero vector, a number below all others.
+
+    The square of its inverse, which is part of a derivative, is finite.
+    """
+    return jnp.maximum(size, 2.0 ** -(jnp.finfo(size.dtype).maxexp // 2 - 8))
 
 
 def lengths(*arrays: Array, axis: int) -> list[Length]:
@@ -90,7 +93,7 @@ def direction(x: Array, length: Length, part: int = 2) -> Array:
     would see that it has a second use, and would store it between the two. Another pass
     over x in the same program takes another part, for the same reason.
     """
-    inverse = jnp.where(length.size == 0, 0, part / nonzero(length.size))
+    inverse = part * jnp.sign(length.size) / divisor(length.size)
     return (x * (length.factor / part)) * inverse
 
 
