@@ -33,14 +33,14 @@ def signed_hinge(x: Array, sign: Array, margin: float, power: int) -> Array:
 def _signed_hinge_jvp(margin, power, primals, tangents):
     # With l = margin - sign x the derivative is step(l) dl, or 2 max(0, l) dl.
     (x, sign), (dx, dsign) = primals, tangents
-    loss = signed_hinge(x, sign, margin, power)
-    # The same l without a product, so that it is not stored for the value's sake.
     lack = jnp.where(sign > 0, margin - x, margin + x)
-    slope = step(lack) if power == 1 else 2 * positive_part(lack)
+    valid = jnp.abs(sign) == 1
+    height = positive_part(lack)
+    loss = jnp.where(valid, height if power == 1 else jnp.square(height), jnp.nan)
+    slope = step(lack) if power == 1 else 2 * height
     dloss = jnp.zeros_like(loss)
     if not isinstance(dx, SymbolicZero):
-        valid = jnp.where(jnp.abs(sign) == 1, sign, jnp.nan)
-        dloss -= valid * slope * dx
+        dloss -= jnp.where(valid, sign, jnp.nan) * slope * dx
     if not isinstance(dsign, SymbolicZero):
         dloss -= jnp.where(slope == 0, 0, x * slope) * dsign
     return loss, dloss

@@ -14,6 +14,7 @@ from jaxloss._core.explicit import automatic
 from jaxloss._core.fusion import constants, sums
 from jaxloss._core.labels import labelled_rows
 from jaxloss._core.mesh import beside
+from jaxloss._core.numerics import positive_part
 from jaxloss._core.reduce import reduce
 from jaxloss._core.simplex import label_sparsemax
 from jaxloss._core.types import Array, Axis, Input, Reduction
@@ -271,17 +272,14 @@ def make_fenchel_young_loss(
 @jax.custom_jvp
 def _binary_sparsemax(x: Array, y: Array) -> Array:
     """y f(-x) + (1 - y) f(x), NaN unless y is in [0, 1]."""
-    # f(x) = max(x, 0) + max(1 - |x|, 0)² / 4, terms that are not negative. Arithmetic
-    # only, for XLA fuses no comparison into a sum on CPU. The root is 0 in [0, 1] and
-    # NaN outside; its factor is NaN for a NaN of x, which a maximum may drop.
-    zero, half, one = constants(x.dtype, 0, 0.5, 1)
-    other = one - y
+    # f(x) = max(x, 0) + max(1 - |x|, 0)² / 4, terms that are not negative, of which one
+    # label or the other takes the straight one. With 0 · inf = 0.
     size = jnp.abs(x)
-    curved = jnp.square(half * jnp.maximum(one - size, zero))
-    valid = jnp.sqrt(jnp.minimum(y * other, zero)) * (one / (one + size))
-    rising = _share(jnp.maximum(x, zero), other, one)
-    falling = _share(jnp.maximum(-x, zero), y, one)
-    return curved + rising + falling + valid
+    curved = jnp.square(positive_part(1 - size) / 2)
+    against = jnp.where(x > 0, 1 - y, y)
+    straight = jnp.where(against == 0, 0, against * size)
+    valid = (y >= 0) & (y <= 1)
+    return jnp.where(valid & ~jnp.isnan(x), curved + straight, jnp.nan)
 
 
 def _binary_sparsemax_jvp(primals, tangents):
