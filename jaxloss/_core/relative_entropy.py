@@ -170,8 +170,7 @@ def kl_of_logs(log_p: Array, log_t: Array, rounding: Array, axis: int) -> Array:
         t = jnp.exp(log_t)
         empty = t == 0
         d = log_p - jnp.where(empty, 0, log_t)
-        p = jnp.where(empty, 1, t) * jnp.exp(d)
-        return _divergence(log_p, t, d, p, rounding, axis)
+        return _divergence(log_p, t, d, jnp.exp(log_p), rounding, axis)
 
     return in_blocks(of_rows, axis, (log_p, log_t), (rounding,))
 
