@@ -18,8 +18,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxloss._core.gamma import series_size, trigamma
-from jaxloss._core.logarithm import log1p_defect, log1p_surplus
+from jaxloss._core.gamma import series_size, tangent_gap, trigamma
 from jaxloss._core.types import Array
 
 # Evidence from where Stirling's series is good to the last place of the type.
@@ -32,25 +31,8 @@ def _much(r: Array) -> Array:
 
 def _g(a: Array, r: Array) -> Array:
     """∫_0^r t ψ'(a + t) dt."""
-    # ψ'(a + t) is the sum of 1 / (a + k + t)² and its series at a + n + t; each power
-    # has a closed form, in w = r / a and q = w / (1 + w).
-    steps, bernoulli = series_size(r)
-    total = jnp.zeros_like(r)
-    for k in range(steps):
-        total += log1p_surplus(r / (a + k))
-    a = a + steps
-    w, q = r / a, r / (a + r)
-    total += a * log1p_defect(w) + 0.5 * log1p_surplus(w)
-    inverse = 1 / a
-    for k, number in enumerate(bernoulli, start=1):
-        # ∫_0^q s (1 - s)^(2k - 2) ds.
-        power = 2 * k - 2
-        polynomial = jnp.zeros_like(q)
-        for i in range(power, -1, -1):
-            coefficient = (-1) ** i * math.comb(power, i) / (i + 2)
-            polynomial = polynomial * q + coefficient
-        total += number * inverse ** (2 * k - 1) * (q * q * polynomial)
-    return total
+    # r ψ(a + r) - log Γ(a + r) + log Γ(a).
+    return tangent_gap(a + r, a, -r)
 
 
 def _stirling(x: Array) -> tuple[Array, Array, Array]:

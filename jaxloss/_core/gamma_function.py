@@ -28,7 +28,7 @@ _EULER = 0.57721566490153286061
 _FAR = {32: (4, 7), 64: (9, 11)}
 
 # Bernoulli's numbers B_2, B_4, ...
-_BERNOULLI = (
+BERNOULLI = (
     1 / 6,
     -1 / 30,
     1 / 42,
@@ -42,7 +42,7 @@ _BERNOULLI = (
     854513 / 138,
 )
 # B_2k / (2k (2k - 1)): the coefficients of x^(1 - 2k) in μ(x), ...
-_BINET = tuple(b / (2 * k * (2 * k - 1)) for k, b in enumerate(_BERNOULLI, start=1))
+_BINET = tuple(b / (2 * k * (2 * k - 1)) for k, b in enumerate(BERNOULLI, start=1))
 # ... and, with B_2k(1/2) = (2^(1 - 2k) - 1) B_2k, in the half step.
 _HALF = tuple((2 - 2.0 ** (1 - 2 * k)) * c for k, c in enumerate(_BINET, start=1))
 # ζ(n) - 1 for n = 2, 3, ...

@@ -43,20 +43,3 @@ def log1p_surplus(w: Array) -> Array:
 def _(primals, tangents):
     (w,), (dw,) = primals, tangents
     return log1p_surplus(w), w / (1 + w) / (1 + w) * dw
-
-
-@jax.custom_jvp
-def log1p_defect(w: Array) -> Array:
-    """w - log(1 + w) for w >= 0; about w²/2 near 0."""
-    # With s = w / (2 + w), w - 2 s = w² / (2 + w), of which the rest of the series
-    # takes at most a third.
-    near = jnp.where(w < 1, w, 1)
-    s = near / (2 + near)
-    close = near * near / (2 + near) - _atanh_rest(s, _terms(w.dtype, 7, 16))
-    return jnp.where(w < 1, close, w - jnp.log1p(w))
-
-
-@log1p_defect.defjvp
-def _(primals, tangents):
-    (w,), (dw,) = primals, tangents
-    return log1p_defect(w), w / (1 + w) * dw

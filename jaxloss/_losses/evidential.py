@@ -8,7 +8,8 @@ from jaxloss._core import inputs
 from jaxloss._core.dirichlet import kl_from_uniform
 from jaxloss._core.elementwise import entries
 from jaxloss._core.explicit import automatic
-from jaxloss._core.gamma import digamma_rise, log_gamma_half
+from jaxloss._core.gamma import digamma_rise
+from jaxloss._core.gamma_function import half_step
 from jaxloss._core.logarithm import log1p_square
 from jaxloss._core.others import others
 from jaxloss._core.reduce import reduce
@@ -222,11 +223,12 @@ def evidential_regression_loss(
     nu, shape, rate = (p * jnp.where(p > 0, 1, jnp.nan) for p in law)
     weight = x.parameter("error_weight", error_weight, low=0)
     error = location - target
-    # Ω / ν = 2 β (1 + 1/ν), and α log Ω is gone from (α + ½) log(ν e² + Ω).
+    # Ω / ν = 2 β (1 + 1/ν), and α log Ω is gone from (α + ½) log(ν e² + Ω). The two
+    # log Γ differ by half of log α, and little more.
     spread = 2 * rate * (1 + 1 / nu)
-    loss = 0.5 * (jnp.log(2 * math.pi * rate) + jnp.log1p(1 / nu))
+    loss = 0.5 * (jnp.log(2 * math.pi * rate / shape) + jnp.log1p(1 / nu))
     loss += (shape + 0.5) * log1p_square(error / jnp.sqrt(spread))
-    loss -= log_gamma_half(shape)
+    loss += half_step(shape)
     if not is_off(error_weight, 0):
         loss += weight * (magnitude(error) * (2 * nu + shape))
     return x.reduced(loss, weights)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxloss._core import inputs
 from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import exp_excess
-from jaxloss._core.log_gamma import tangent_gap
+from jaxloss._core.gamma import tangent_gap
 from jaxloss._core.numerics import (
     in_base,
     sigmoid,
