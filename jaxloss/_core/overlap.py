@@ -27,6 +27,9 @@ class Overlap(NamedTuple):
     missed: Array
     """Σ (1 - p) t."""
 
+    # Squared, Σ max(p - t, 0)² and Σ max(t - p, 0)²: the intersection and half of both
+    # make half of Σ (p² + t²), where it is else half of Σ (p + t).
+
 
 def overlap_of(
     check: Check,
@@ -35,6 +38,7 @@ def overlap_of(
     logits: bool,
     axes: tuple[int, ...],
     where: Input | None,
+    squared: bool = False,
 ) -> tuple[Overlap, Array]:
     """The overlap of logits or probabilities with targets; and the targets' sums."""
     check.same_shape(predictions=predictions, targets=targets)
@@ -46,13 +50,13 @@ def overlap_of(
         predictions = _checked(check, predictions, keep)
     outputs, truths = _classes(predictions), _classes(targets)
     if logits and len(outputs) == 1 and few:
-        parts = [_overlap_of_logits(outputs[0], truths[0], keep, axes)]
+        parts = [_overlap_of_logits(outputs[0], truths[0], keep, axes, squared)]
     else:
         pixels = [_pixels(*each, keep) for each in zip(outputs, truths, strict=True)]
         x, present, absent = zip(*pixels, strict=True)
         p, rest = _softmax(*x) if logits else (x, [1 - each for each in x])
         parts = [
-            _over_pixels(axes, *_terms(*each))
+            _over_pixels(axes, *_terms(*each, squared))
             for each in zip(p, rest, present, absent, strict=True)
         ]
     both, false, missed, mass, excess = (
@@ -75,10 +79,18 @@ def _pixels(
     return x, present, absent
 
 
-def _terms(p: Array, rest: Array, present: Array, absent: Array) -> tuple[Array, ...]:
+def _terms(
+    p: Array, rest: Array, present: Array, absent: Array, squared: bool
+) -> tuple[Array, ...]:
     """What the overlap sums; the targets, and how far they are outside [0, 1]."""
     excess = jnp.maximum(present * present - present, 0)
-    return p * present, p * absent, rest * present, present, excess
+    false, missed = p * absent, rest * present
+    if squared:
+        # p - t. A maximum may drop a NaN; the product does not.
+        error = false - missed
+        false = error * jnp.maximum(error, 0)
+        missed = error * jnp.minimum(error, 0)
+    return p * present, false, missed, present, excess
 
 
 def _over_pixels(axes: tuple[int, ...], *terms: Array) -> tuple[Array, ...]:
@@ -93,9 +105,13 @@ def _over_pixels(axes: tuple[int, ...], *terms: Array) -> tuple[Array, ...]:
     )
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
 def _overlap_of_logits(
-    x: Array, targets: Array, keep: Array | None, axes: tuple[int, ...]
+    x: Array,
+    targets: Array,
+    keep: Array | None,
+    axes: tuple[int, ...],
+    squared: bool,
 ) -> tuple[Array, ...]:
     """The sums of the terms of one class, each from the logits."""
 
@@ -103,7 +119,7 @@ def _overlap_of_logits(
         def total(x, targets, one):
             x, present, absent = _pixels(x, targets, keep, one)
             p, rest = _binary(x, one)
-            return jnp.sum(_terms(p, rest, present, absent)[i], axis=axes)
+            return jnp.sum(_terms(p, rest, present, absent, squared)[i], axis=axes)
 
         return total
 
@@ -112,14 +128,14 @@ def _overlap_of_logits(
 
 
 @_overlap_of_logits.defjvp
-def _(axes, primals, tangents):
+def _(axes, squared, primals, tangents):
     # With a derivative, what the sums share is stored in any case.
     x, targets, keep = primals
 
     def at_once(x, targets):
         x, present, absent = _pixels(x, targets, keep)
         p, rest = _binary(x, jnp.ones((), x.dtype))
-        return _over_pixels(axes, *_terms(p, rest, present, absent))
+        return _over_pixels(axes, *_terms(p, rest, present, absent, squared))
 
     return jax.jvp(at_once, (x, targets), tangents[:2])
 

@@ -33,10 +33,10 @@ class Images(NamedTuple):
         lead = tuple(size for i, size in enumerate(shape) if i not in self.axes)
         return jax.ShapeDtypeStruct(lead, self.logits.dtype)
 
-    def overlap(self, check: Check) -> tuple[Overlap, Array]:
+    def overlap(self, check: Check, squared: bool = False) -> tuple[Overlap, Array]:
         """The overlap of each class, `[..., classes]`, and the targets' sums."""
         return overlap_of(
-            check, self.logits, self.targets, True, self.axes, self.pixels
+            check, self.logits, self.targets, True, self.axes, self.pixels, squared
         )
 
 

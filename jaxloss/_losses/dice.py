@@ -24,6 +24,7 @@ def dice_loss_with_integer_labels(
     class_weights: Input | None = None,
     ignore_background: bool = False,
     ignore_index: int | None = None,
+    squared_denominator: bool = False,
     axis: Axis = None,
     where: Input | None = None,
     weights: Input | None = None,
@@ -51,6 +52,7 @@ def dice_loss_with_integer_labels(
       class_weights: shape `[classes]`; multiplies, and does not count in the mean.
       ignore_background: leave class 0 out, unless it is the only one. Static.
       ignore_index: pixels with this label are left out; None for none. Static.
+      squared_denominator: V-Net's form, as in `dice_loss`. Static.
       axis: the axes of the pixels; None for all between the first and the last. Static.
       where: mask of the shape of `logits` without the classes (pixels kept; an image
         without pixels contributes nothing) or of the losses' shape (images kept). Axes
@@ -88,7 +90,7 @@ def dice_loss_with_integer_labels(
     check = Check("dice_loss_with_integer_labels")
     check.reduction(reduction)
     x = images(check, axis, where, logits, labels=labels, ignore_index=ignore_index)
-    losses = _dice(check, x, smooth)
+    losses = _dice(check, x, smooth, squared_denominator)
     loss = over_classes(check, losses, class_weights, ignore_background)
     weights = check.weights(weights, loss)
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
@@ -104,6 +106,7 @@ def dice_cross_entropy_loss(
     smooth: Number = 1.0,
     ignore_background: bool = False,
     ignore_index: int | None = None,
+    squared_denominator: bool = False,
     axis: Axis = None,
     where: Input | None = None,
     weights: Input | None = None,
@@ -131,6 +134,7 @@ def dice_cross_entropy_loss(
       ignore_background: leave class 0 out of the Dice loss, unless it is the only one.
         Static.
       ignore_index: pixels with this label are left out; None for none. Static.
+      squared_denominator: V-Net's form, as in `dice_loss`. Static.
       axis: the axes of the pixels; None for all between the first and the last. Static.
       where: mask of the shape of `logits` without the classes (pixels kept; an image
         without pixels contributes nothing) or of the losses' shape (images kept). Axes
@@ -171,7 +175,7 @@ def dice_cross_entropy_loss(
     check = Check("dice_cross_entropy_loss")
     check.reduction(reduction)
     x = images(check, axis, where, logits, labels=labels, ignore_index=ignore_index)
-    losses = _dice(check, x, smooth)
+    losses = _dice(check, x, smooth, squared_denominator)
     dice = over_classes(check, losses, None, ignore_background)
     dice_weight, cross_entropy_weight = (
         check.parameter(name, value, dice)
@@ -280,9 +284,10 @@ def generalized_dice_loss(
 # ------------------------------------------------------------------ what they share
 
 
-def _dice(check: Check, x: Images, smooth: Number) -> Array:
+def _dice(check: Check, x: Images, smooth: Number, squared: bool) -> Array:
     """The losses of the classes, `[..., classes]`."""
-    overlap, _ = x.overlap(check)
+    check.choice("squared_denominator", squared, (False, True))
+    overlap, _ = x.overlap(check, squared)
     like = overlap.intersection
     smooth = check.parameter("smooth", smooth, like, low=0, open_high=True)
     return fraction((overlap.false + overlap.missed) / 2, like + smooth)

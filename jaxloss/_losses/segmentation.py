@@ -25,6 +25,7 @@ def dice_loss(
     ignore_background: bool = False,
     axis: Axis = None,
     where: Input | None = None,
+    squared_denominator: bool = False,
 ) -> Array:
     r"""Soft Dice loss of a segmentation, or Tversky loss where alpha and beta differ.
 
@@ -56,6 +57,9 @@ def dice_loss(
       axis: the axes of the pixels; None for all between the first and the last. Static.
       where: mask of the shape of `predictions` without the classes (pixels kept). Axes
         may be 1.
+      squared_denominator: V-Net's form, whose errors are squares: :math:`F_c = \sum
+        \max(p_c - t_c, 0)^2` and :math:`M_c = \sum \max(t_c - p_c, 0)^2`, so that
+        :math:`I_c + (F_c + M_c) / 2 = \tfrac12 \sum (p_c^2 + t_c^2)`. Static.
 
     Returns:
       The losses, in [0, 1] before weights, float32 (float64 for float64 inputs): shape
@@ -71,7 +75,8 @@ def dice_loss(
     Gradient:
       With :math:`D` the denominator: :math:`\partial \ell_c / \partial p =
       \bigl(\alpha (1 - t) (I_c + s) - \beta t (I_c + s) - t (\alpha F_c + \beta M_c)
-      \bigr) / D^2`, through the softmax.
+      \bigr) / D^2`, through the softmax. With `squared_denominator` and
+      :math:`\alpha = \beta = 1/2` it is :math:`\bigl(p (I_c + s) - t D\bigr) / D^2`.
 
     Raises:
       TypeError: `predictions` not floating, `targets` not real, a traced static option.
@@ -94,6 +99,7 @@ def dice_loss(
     """
     check = Check("dice_loss")
     check.static(apply_softmax=apply_softmax)
+    check.choice("squared_denominator", squared_denominator, (False, True))
     predictions, targets = (
         check.floating("predictions", predictions),
         check.real("targets", targets),
@@ -104,7 +110,9 @@ def dice_loss(
         predictions = predictions[..., None]
     elif targets.ndim == predictions.ndim - 1:
         targets = targets[..., None]
-    overlap, _ = overlap_of(check, predictions, targets, apply_softmax, axes, where)
+    overlap, _ = overlap_of(
+        check, predictions, targets, apply_softmax, axes, where, squared_denominator
+    )
     return _dice(
         check,
         overlap,
@@ -126,6 +134,7 @@ def binary_dice_loss(
     apply_sigmoid: bool = True,
     axis: Axis = None,
     where: Input | None = None,
+    squared_denominator: bool = False,
 ) -> Array:
     r"""Soft Dice loss of a binary segmentation.
 
@@ -143,6 +152,7 @@ def binary_dice_loss(
       apply_sigmoid: whether `predictions` are logits. Static.
       axis: the axes of the pixels; None for all but the first. Static.
       where: mask of the shape of the pixels `[batch, ...]` (those kept). Axes may be 1.
+      squared_denominator: V-Net's form, as in `dice_loss`. Static.
 
     Returns:
       The losses, in [0, 1], float32 (float64 for float64 inputs), shape `[batch]`.
@@ -171,6 +181,7 @@ def binary_dice_loss(
     """
     check = Check("binary_dice_loss")
     check.static(apply_sigmoid=apply_sigmoid)
+    check.choice("squared_denominator", squared_denominator, (False, True))
     predictions, targets = (
         check.floating("predictions", predictions),
         check.real("targets", targets),
@@ -183,7 +194,9 @@ def binary_dice_loss(
         targets = targets[..., None]
     if bare:
         predictions = predictions[..., None]
-    overlap, _ = overlap_of(check, predictions, targets, apply_sigmoid, axes, where)
+    overlap, _ = overlap_of(
+        check, predictions, targets, apply_sigmoid, axes, where, squared_denominator
+    )
     return _dice(check, overlap, None, smooth, 0.5, 0.5, "mean", False)
 
 

@@ -13,6 +13,8 @@ from tests.cases.segmentation import (
     dice_slope,
     exact_weights,
     masks,
+    mean_squared_dice,
+    mean_squared_dice_gradient,
     rounding,
     soft_masks,
     softmax_rows,
@@ -211,6 +213,18 @@ CASES = [
     ),
     Case(name="jaccard_loss", options=AXIS, inputs=masks, **mean(alpha=1, beta=1)),
     Case(name="dice_loss_with_integer_labels", options=AXIS, **of_labels(mean())),
+    Case(
+        name="dice_loss_with_integer_labels",
+        variant="squared denominator",
+        options={**AXIS, "squared_denominator": True},
+        **of_labels(
+            {
+                "formula": mean_squared_dice,
+                "gradient": mean_squared_dice_gradient,
+                "floor": rounding(mean_squared_dice_gradient),
+            }
+        ),
+    ),
     Case(
         name="generalized_dice_loss",
         options=AXIS,

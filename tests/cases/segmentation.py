@@ -78,6 +78,33 @@ def exact_weights(weights):
     return np.array([mp.mpf(w) for w in weights])
 
 
+def squared_errors(p, t, alpha, beta):
+    return np.where(p > t, alpha, beta) * (p - t)
+
+
+def squared_dice(p, t, smooth=1, alpha=0.5, beta=0.5):
+    """V-Net's Dice loss: the denominator is half of Σ (p² + t²), if alpha = beta."""
+    both = (p * t).sum(axis=0) + smooth
+    errors = (squared_errors(p, t, alpha, beta) * (p - t)).sum(axis=0)
+    return 1 - both / (both + errors)
+
+
+def squared_dice_slope(p, t, smooth=1, alpha=0.5, beta=0.5):
+    both = (p * t).sum(axis=0) + smooth
+    slopes = squared_errors(p, t, alpha, beta)
+    errors = (slopes * (p - t)).sum(axis=0)
+    return (2 * slopes * both - errors * t) / (both + errors) ** 2
+
+
+def mean_squared_dice(x, t, **options):
+    return squared_dice(softmax_rows(x), t, **options).sum() / CLASSES
+
+
+def mean_squared_dice_gradient(x, t, **options):
+    p = softmax_rows(x)
+    return through_softmax(p, squared_dice_slope(p, t, **options) / CLASSES)
+
+
 def mean_dice(x, t, weights=(1, 1, 1), **options):
     losses = dice(softmax_rows(x), t, **options)
     return (exact_weights(weights) * losses).sum() / len(losses)
@@ -87,6 +114,15 @@ def mean_dice_gradient(x, t, weights=(1, 1, 1), **options):
     p = softmax_rows(x)
     slope = dice_slope(p, t, **options) * exact_weights(weights)
     return through_softmax(p, slope / CLASSES)
+
+
+def binary_squared_dice(x, t):
+    return squared_dice(sigmoids(x), t)
+
+
+def binary_squared_dice_gradient(x, t):
+    p = sigmoids(x)
+    return squared_dice_slope(p, t) * p * (1 - p)
 
 
 def binary_dice(x, t):
@@ -201,6 +237,19 @@ CASES = [
     ),
     Case(
         name="dice_loss",
+        variant="squared denominator, Tversky, soft masks",
+        options={"axis": -2, "squared_denominator": True, **TVERSKY},
+        inputs=soft_masks,
+        formula=lambda x, t: mean_squared_dice(x, t, **numbers(TVERSKY)),
+        gradient=lambda x, t: mean_squared_dice_gradient(x, t, **numbers(TVERSKY)),
+        event=(2, 2),
+        vmapped=True,
+        floor=rounding(
+            lambda x, t: mean_squared_dice_gradient(x, t, **numbers(TVERSKY))
+        ),
+    ),
+    Case(
+        name="dice_loss",
         variant="no smoothing, per class, foreground",
         options={
             "axis": -2,
@@ -236,6 +285,17 @@ CASES = [
         vmapped=True,
         scales=LOGIT_SCALES,
         optax=lambda x, t: optax.losses.binary_dice_loss(x[None], t[None])[0],
+    ),
+    Case(
+        name="binary_dice_loss",
+        variant="squared denominator",
+        options={"axis": -1, "squared_denominator": True},
+        inputs=binary_masks,
+        formula=binary_squared_dice,
+        gradient=binary_squared_dice_gradient,
+        event=(1, 1),
+        vmapped=True,
+        scales=LOGIT_SCALES,
     ),
     Case(
         name="binary_dice_loss",
