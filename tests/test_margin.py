@@ -80,6 +80,8 @@ def test_targets_that_are_no_signs_are_loud(loss, target, dtype):
     targets = jnp.array([target, 1], dtype)
     for function in (loss, jax.jit(loss)):
         np.testing.assert_array_equal(np.isnan(function(x, targets)), [True, False])
+    value, _ = jax.jvp(lambda x: loss(x, targets), (x,), (x,))
+    np.testing.assert_array_equal(np.isnan(value), [True, False])
     np.testing.assert_array_equal(np.isnan(slope(loss, x, targets)), [True, False])
 
 

@@ -84,4 +84,32 @@ BREAKAGES = [
         "if not choices:",
         f"{LAWS} -k huber",
     ),
+    Breakage(
+        "what is no sign has a loss where there is a slope",
+        "_core/hinge.py",
+        "loss = jnp.where(valid, height",
+        "loss = jnp.where(valid | True, height",
+        "tests/test_margin.py -k no_signs",
+    ),
+    Breakage(
+        "the zero vector has a derivative",
+        "_core/norms.py",
+        "inverse = part * jnp.sign(length.size) / divisor(length.size)",
+        "inverse = part / divisor(length.size)",
+        "tests/test_accuracy.py -k hessian and energy_distance",
+    ),
+    Breakage(
+        "a ratio is not cut to half its digits",
+        "_core/angle.py",
+        "product = constant * (2.0 ** (half + 1) + 1)",
+        "product = 0 * constant",
+        f"{LAWS} -k cosine_distance",
+    ),
+    Breakage(
+        "of the squared errors the misses count as false",
+        "_core/overlap.py",
+        "missed = error * jnp.minimum(error, 0)",
+        "missed = error * jnp.maximum(error, 0)",
+        f"{LAWS} -k dice_loss and squared",
+    ),
 ]
