@@ -51,6 +51,17 @@ def close(actual, expected, rtol=2e-6, atol=2e-6):
 # ------------------------------------------------------------------ what all share
 
 
+def test_an_embedding_of_zeros_has_no_direction():
+    """Its cosine with any other is 0, and no step gives it one."""
+    x, second, loss = arguments("supervised_contrastive_loss")
+    value, gradient = jax.value_and_grad(lambda x: loss(x, second).sum())(
+        x.at[2].set(0)
+    )
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+    np.testing.assert_array_equal(gradient[2], 0)
+    assert (gradient[3] != 0).all()
+
+
 @pytest.mark.parametrize("name", BY_LABELS + BY_VIEWS)
 def test_masked_examples_take_part_nowhere(name):
     """Value and gradient are those of a batch without them, whatever they hold."""
