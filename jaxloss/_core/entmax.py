@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core.axes import exists, is_label, take
-from jaxloss._core.exact import split, two_sum
+from jaxloss._core.exact import Twofold, split, two_sum
 from jaxloss._core.exponential import lack
 from jaxloss._core.mesh import beside
 from jaxloss._core.numerics import positive_part
@@ -43,28 +43,11 @@ class LabelEntmax(NamedTuple):
     """1 - p_y, without cancellation."""
 
 
-class _Level(NamedTuple):
-    """A number in two parts, the second below the last place of the first."""
-
-    main: Array
-    rest: Array
-
-    def plus(self, step: Array) -> "_Level":
-        return _Level(*two_sum(self.main, self.rest + step))
-
-    def above(self, other: "_Level") -> Array:
-        """By how much it is above another."""
-        return (self.main - other.main) + (self.rest - other.rest)
-
-    def where(self, chosen: Array, other: "_Level") -> "_Level":
-        return jax.tree.map(functools.partial(jnp.where, chosen), self, other)
-
-
 class _Threshold(NamedTuple):
     """β (θ - peak) = level: β (x - θ) keeps its digits at any offset."""
 
     peak: Array
-    level: _Level
+    level: Twofold
 
     def heights(self, x: Array, beta: Array) -> Array:
         """β (x - θ)."""
@@ -72,14 +55,14 @@ class _Threshold(NamedTuple):
         reach = 4 * jnp.maximum(jnp.abs(self.peak) * jnp.finfo(x.dtype).eps, 1 / beta)
         near = jnp.maximum(jnp.minimum(x, self.peak), self.peak - reach)
         distance, first = two_sum(near, -self.peak)
-        height, second = two_sum(beta * distance, -self.level.main)
-        return height + ((beta * first + second) - self.level.rest)
+        height, second = two_sum(beta * distance, -self.level.rounded)
+        return height + ((beta * first + second) - self.level.dropped)
 
     def missing(self, p: Array, beta: Array, axis: int) -> tuple[Array, Array]:
         """Σ p - 1, and the size of what cancels in it."""
         # Where one entry alone is above 1/2 it is the peak, and what it lacks to 1 is
         # known to its last place: 1 - (1 - drop)^{1/β}.
-        drop = (1 + self.level.main) + self.level.rest
+        drop = (1 + self.level.rounded) + self.level.dropped
         short = -jnp.expm1(jnp.log1p(-jnp.minimum(drop, 0.5)) / beta)
         alone = (drop < 0.5) & (_sum((p > 0.5).astype(p.dtype), axis) == 1)
         high, low = split(p)
@@ -122,23 +105,24 @@ def _threshold(x: Array, beta: Array, axis: int) -> _Threshold:
         slope = _sum(_slope(p, beta), axis)
         low = level.where(missing >= 0, low)
         high = level.where(missing <= 0, high)
-        guess = level.plus(beta * missing / jnp.where(slope == 0, 1, slope))
+        newton = beta * missing / jnp.where(slope == 0, 1, slope)
+        guess = level.plus(Twofold.of(newton))
         # The step from where roundings are nearly all that is missing is the last one.
         settled = ~(jnp.abs(missing) > 4 * eps * size)
         # Every third step halves, if Newton's has not arrived.
-        inside = (guess.above(low) >= 0) & (high.above(guess) >= 0)
+        inside = (guess.beyond(low) >= 0) & (high.beyond(guess) >= 0)
         inside = inside & (settled | (count % 3 != 2))
-        width = high.above(low)
-        other = level.where(settled, low.plus(width / 2))
+        width = high.beyond(low)
+        other = level.where(settled, low.plus(Twofold.of(width / 2)))
         level = guess.where(inside, other)
-        settled = settled | (width <= eps**2 * jnp.abs(level.main))
+        settled = settled | (width <= eps**2 * jnp.abs(level.rounded))
         return low, high, level, settled, count + 1
 
     def unsettled(state):
         return jnp.any(~state[3]) & (state[4] < _MOST_STEPS)
 
-    start = _Level(low, zero), _Level(high, zero), _Level(low, zero), zero != 0
-    start = *beside(start, x, beta), 0
+    low, high = Twofold.of(low), Twofold.of(high)
+    start = *beside((low, high, low, zero != 0), x, beta), 0
     return _Threshold(peak, jax.lax.while_loop(unsettled, step, start)[2])
 
 
@@ -171,7 +155,7 @@ def label_entmax(x: Array, label: Array, alpha: Array, axis: int) -> LabelEntmax
         own > 0, lack(alpha * log_own, beta / alpha) / alpha, 1 / (alpha * beta)
     )
     at_label = _sum(jnp.where(hit, heights, 0), axis)
-    below = (threshold.level.main + threshold.level.rest) / beta
+    below = sum(threshold.level) / beta
     far = (threshold.peak - take(x, label, axis)) + below
     behind = jnp.where(-at_label < 1, -at_label / beta, far)
     behind = jnp.where(own > 0, 0, positive_part(behind))
