@@ -112,6 +112,21 @@ def test_cumulative_link_thresholds_are_shared_or_each_its_own():
             jaxloss.cumulative_link_loss(eta, y, thresholds=bad)
 
 
+@pytest.mark.parametrize(("rank", "end"), [(0, 0), (3, 2)])
+def test_cumulative_link_curvature_by_thresholds_of_an_open_rank(rank, end):
+    """Below the first threshold and above the last there is one of them only."""
+
+    def loss(cuts):
+        return jaxloss.cumulative_link_loss(
+            jnp.float32(0.5), jnp.array(rank), thresholds=cuts
+        )
+
+    p = 1 / (1 + np.exp(0.5 - np.asarray(CUTS, np.float64)[end]))
+    expected = np.zeros((3, 3))
+    expected[end, end] = p * (1 - p)
+    np.testing.assert_allclose(jax.hessian(loss)(CUTS), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     "loss", [jaxloss.coral_loss, jaxloss.corn_loss, linked], ids=["coral", "corn", "cl"]
 )
