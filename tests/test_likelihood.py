@@ -159,6 +159,24 @@ def test_discretized_probabilities_add_up_to_one():
         close(jnp.sum(jnp.exp(-nll)), 1, 1e-12)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_curvature_of_a_pixel_by_the_log_scale(dtype):
+    """At the mean a bin of half-width h has the loss -log tanh(h / 2)."""
+    log_scale = jnp.linspace(-6, 6, 49, dtype=dtype)
+    by_scale = jax.grad(
+        lambda s: jnp.sum(
+            jaxloss.discretized_logistic_nll(
+                *jnp.zeros((2, *s.shape), dtype), log_scale=s, bins=17
+            )
+        )
+    )
+    _, curvature = jax.jvp(by_scale, (log_scale,), (jnp.ones_like(log_scale),))
+    h = np.exp(-np.asarray(log_scale, np.float64)) / 16
+    # Of u = h / sinh h by log h: u (1 - h coth h), where the difference is h² / 3 at 0.
+    rest = np.where(h < 0.01, -(h**2) / 3 + h**4 / 45, 1 - h / np.tanh(h))
+    close(curvature, -h / np.sinh(h) * rest, 2e-6 if dtype == jnp.float32 else 1e-9)
+
+
 def test_mixture_of_one_and_of_equals():
     nll = jaxloss.gaussian_nll(X, Y, log_variance=0.0)
     close(jaxloss.mixture_nll(7 * jnp.ones((20, 1)), nll[:, None]), nll, 1e-15)

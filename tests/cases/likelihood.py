@@ -411,9 +411,12 @@ def pixels(rng, scale):
 
 def discretized_logistic(m, y, s):
     half = mp.mpf(1) / 15
-    above = mp.mpf(1) if y > 1 - half else sigmoid((y - m + half) * mp.exp(-s))
-    below = mp.mpf(0) if y < half - 1 else sigmoid((y - m - half) * mp.exp(-s))
-    return -mp.log(above - below)
+    a, b = (y - m + half) * mp.exp(-s), (y - m - half) * mp.exp(-s)
+    a, b = mp.inf if y > 1 - half else a, -mp.inf if y < half - 1 else b
+    # Far above the mean it is the difference of two numbers near 1, as that below it is
+    # not: the derivatives of such a difference need more digits than there are.
+    a, b = (-b, -a) if y > m else (a, b)
+    return -mp.log(sigmoid(a) - sigmoid(b))
 
 
 def discretized_logistic_by_mean(m, y, s):
