@@ -221,6 +221,14 @@ def test_two_hot_interpolates():
     np.testing.assert_array_equal(targets[2], [0, 0, 1, 0, 0])
 
 
+def test_two_hot_by_the_target_where_both_neighbours_are_unlikely():
+    """Their logits differ by much less than they lose to the largest."""
+    x = f32(40.0, 0.001, 0.003, 0.0, -1.0)
+    slope = jax.grad(lambda y: jaxloss.two_hot_loss(x, y, support=SUPPORT))
+    expected = wide(x)[1] - wide(x)[2]
+    np.testing.assert_allclose(slope(jnp.float32(0.25)), expected, rtol=1e-6)
+
+
 def test_two_hot_by_the_target():
     x = f32(0.0, 1.0, -1.0, 2.0, 0.5)
     loss = functools.partial(jaxloss.two_hot_loss, x, support=SUPPORT)
