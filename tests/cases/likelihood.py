@@ -307,8 +307,9 @@ def exponential(x, y):
 
 
 def weibull(m, y, s):
-    t = mp.exp(s) * (mp.log(y) - m)
-    return mp.exp(t) - t + mp.log(y) - s
+    # At 0, to which float16 rounds, the logarithm has one infinite factor.
+    k, log_y = mp.exp(s), mp.log(y)
+    return mp.exp(k * (log_y - m)) + k * m + (1 - k) * log_y - s
 
 
 def weibull_by_log_scale(m, y, s):
