@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
-from jaxloss._core.bessel import log_i0e
+from jaxloss._core.bessel import log_circle
 from jaxloss._core.counts import binomial_divergence
 from jaxloss._core.explicit import automatic
 from jaxloss._core.gamma_function import combinations_excess
@@ -177,7 +177,7 @@ def von_mises_nll(
     concentration = jnp.exp(log_concentration_)
     half_chord = jnp.sin((x.output - x.targets) / 2)
     loss = 2 * concentration * half_chord * half_chord
-    loss = loss + (math.log(2 * math.pi) + log_i0e(concentration))
+    loss = loss + log_circle(concentration, log_concentration_)
     loss = in_base(loss, base)
     weights = check.weights(weights, loss)
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
