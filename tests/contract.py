@@ -132,6 +132,11 @@ class Contract:
         return self._each(self.case.floor)
 
     @functools.cached_property
+    def _slope_floor(self) -> np.ndarray:
+        """The same of derivatives alone."""
+        return self._each(self.case.slope_floor)
+
+    @functools.cached_property
     def _half_floor(self) -> np.ndarray:
         """The same of derivatives, in half precision."""
         rounded = float(self._own.eps) * self._each(self.case.half_floor)
@@ -146,11 +151,14 @@ class Contract:
                 units[i] = oracle.floats(self.case.unit(*example))
         return units
 
+    def _at_entries(self, floor: np.ndarray) -> np.ndarray:
+        """One number of every example, for all its entries."""
+        return floor.reshape(-1, *[1] * (self.x.ndim - 1))
+
     def _floor_of(self, derivative: int) -> np.ndarray:
         """The floor of every entry of the first or second derivative."""
-        at = (-1, *[1] * (self.x.ndim - 1))
-        floor = self._floor.reshape(at) / self._unit**derivative
-        return floor + self._half_floor.reshape(at)
+        floor = self._at_entries(self._floor) / self._unit**derivative
+        return floor + self._at_entries(self._slope_floor)
 
     def value(self, actual: np.ndarray) -> Judged:
         """The losses."""
@@ -159,7 +167,7 @@ class Contract:
 
     def gradient(self, actual: np.ndarray) -> Judged:
         """The gradient of the sum of the losses."""
-        floor = self._floor_of(1)
+        floor = self._floor_of(1) + self._at_entries(self._half_floor)
         return self._judged("gradient", actual, self._gradient, GRADIENT, floor)
 
     def hessian(self, actual: np.ndarray) -> Judged:
@@ -167,7 +175,7 @@ class Contract:
 
         Where the oracle has none nothing is demanded.
         """
-        floor = self._floor_of(2)
+        floor = self._floor_of(2) + self._at_entries(self._half_floor)
         missing = np.isnan(self._hessian.exact)
         judged = self._judged("Hessian", actual, self._hessian, HESSIAN, floor)
         if not missing.any():

@@ -194,3 +194,19 @@ def test_a_floor_is_in_the_unit_of_the_derivative():
     for factor, wrong in ((0.99, False), (1.01, True)):
         tangent = EXACT["gradient"] + factor * room
         assert (contract.tangent(tangent, np.ones(4)).wrong == wrong).all()
+
+
+def test_a_floor_of_derivatives_alone():
+    row = Case(
+        name="squared_error",
+        inputs=ROW.inputs,
+        formula=cube,
+        gradient=ROW.gradient,
+        event=(0,),
+        slope_floor=lambda x: 1e-2,
+    )
+    for what, exact in EXACT.items():
+        floor = 0 if what == "value" else 1e-2
+        room = floor + ALLOWED[what] * np.abs(exact)
+        assert not judge(what, exact + 0.99 * room, row=row).wrong.any()
+        assert judge(what, exact + 1.01 * room, row=row).wrong.all()
