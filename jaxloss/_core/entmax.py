@@ -107,8 +107,9 @@ def _threshold(x: Array, beta: Array, axis: int) -> _Threshold:
         high = level.where(missing <= 0, high)
         newton = beta * missing / jnp.where(slope == 0, 1, slope)
         guess = level.plus(Twofold.of(newton))
-        # The step from where roundings are nearly all that is missing is the last one.
-        settled = ~(jnp.abs(missing) > 4 * eps * size)
+        # The step from where roundings, which the power multiplies, are nearly all that
+        # is missing is the last one.
+        settled = ~(jnp.abs(missing) > 4 * eps * jnp.maximum(1, 1 / beta) * size)
         # Every third step halves, if Newton's has not arrived.
         inside = (guess.beyond(low) >= 0) & (high.beyond(guess) >= 0)
         inside = inside & (settled | (count % 3 != 2))
@@ -121,8 +122,9 @@ def _threshold(x: Array, beta: Array, axis: int) -> _Threshold:
     def unsettled(state):
         return jnp.any(~state[3]) & (state[4] < _MOST_STEPS)
 
-    low, high = Twofold.of(low), Twofold.of(high)
-    start = *beside((low, high, low, zero != 0), x, beta), 0
+    start = Twofold.of(low), Twofold.of(high), zero != 0
+    low, high, settled = beside(start, x, beta)
+    start = low, high, low, settled, 0
     return _Threshold(peak, jax.lax.while_loop(unsettled, step, start)[2])
 
 
