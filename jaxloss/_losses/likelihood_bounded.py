@@ -317,14 +317,11 @@ def _by_middle(c: Array, h: Array, log_h: Array) -> Array:
 
 @_by_middle.defjvp
 def _(primals, tangents):
-    # It is (tanh (c + h)/2 + tanh (c - h)/2) / 2, so that ∂/∂c is a sum of two squares;
-    # ∂/∂h is - sinh c sinh h / (cosh c + cosh h)².
     (c, h, _), (dc, _, dlog_h) = primals, tangents
-    by_c = (sech_squared((c + h) / 2) + sech_squared((c - h) / 2)) / 4
-    by_h = -_slope(c, h) * _slope(h, c)
-    return _by_middle(*primals), by_c * dc + h * by_h * dlog_h
+    return jax.jvp(_slope, (c, h), (dc, h * dlog_h))
 
 
+@jax.custom_jvp
 def _slope(c: Array, h: Array) -> Array:
     """sinh c / (cosh c + cosh h), each exponential relative to the largest."""
     size = jnp.abs(c)
@@ -332,6 +329,15 @@ def _slope(c: Array, h: Array) -> Array:
     share = jnp.exp(size - peak)
     twice = share * (1 + jnp.exp(-2 * size)) + jnp.exp(h - peak) + jnp.exp(-h - peak)
     return jnp.sign(c) * share * -jnp.expm1(-2 * size) / twice
+
+
+@_slope.defjvp
+def _(primals, tangents):
+    # It is (tanh (c + h)/2 + tanh (c - h)/2) / 2, so that ∂/∂c is a sum of two squares;
+    # ∂/∂h is - sinh c sinh h / (cosh c + cosh h)².
+    (c, h), (dc, dh) = primals, tangents
+    by_c = (sech_squared((c + h) / 2) + sech_squared((c - h) / 2)) / 4
+    return _slope(c, h), by_c * dc - _slope(c, h) * _slope(h, c) * dh
 
 
 @jax.custom_jvp
