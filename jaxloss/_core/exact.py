@@ -52,8 +52,10 @@ class Twofold(NamedTuple):
 
 @jax.custom_jvp
 def _add(a: Array, of_a: Array, b: Array, of_b: Array) -> tuple[Array, Array]:
-    total, dropped = two_sum(a, b)
-    return total, jnp.where(jnp.isfinite(total), dropped + (of_a + of_b), 0)
+    total = a + b
+    finite = jnp.isfinite(total)
+    _, dropped = two_sum(jnp.where(finite, a, 0), jnp.where(finite, b, 0))
+    return total, jnp.where(finite, dropped + (of_a + of_b), 0)
 
 
 @_add.defjvp

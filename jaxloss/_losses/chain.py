@@ -1,5 +1,7 @@
 """Linear-chain conditional random fields: a label for every step of a sequence."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -178,12 +180,11 @@ def _nll(
         leaving = Twofold.of(nowhere).where(is_own, leaving)
         # An absent class is not there, whatever leads to it.
         stay = others.each(lambda part: part[..., None]).plus(moves)
-        absent = Twofold.of(jnp.full_like(stay.rounded, -jnp.inf))
-        ways = jax.tree.map(
-            lambda stay, leaving: jnp.concatenate([stay, leaving[..., None, :]], -2),
-            *(stay.where(begun[..., None], absent), leaving),
+        reached = jnp.where(begun[..., None], stay.rounded, -jnp.inf)
+        after = _log_sum_exp(
+            -2, stay._replace(rounded=reached), leaving.each(lambda a: a[..., None, :])
         )
-        after = _log_sum_exp(ways, -2).each(lambda part: jnp.squeeze(part, -2))
+        after = after.each(lambda part: jnp.squeeze(part, -2))
         after = after.plus(x).where(there, others)
         lost = lost | jnp.where(begun, broken, unborn)
         before = jnp.where(there, y, before)
@@ -195,18 +196,19 @@ def _nll(
     start = beside(start, steps, transitions, first)
     (others, before, begun, impossible), _ = jax.lax.scan(step, start, steps)
     ends, lost = _relative(jnp.broadcast_to(last, others.rounded.shape), before)
-    ahead = sum(_log_sum_exp(others.plus(ends), -1))
+    ahead = sum(_log_sum_exp(-1, others.plus(ends)))
     impossible = impossible | (lost & begun)
     loss = jnp.where(begun, softplus(jnp.where(begun, ahead, 0)), 0)
     return jnp.squeeze(jnp.where(impossible, jnp.inf, loss), -1)
 
 
-def _log_sum_exp(x: Twofold, axis: int) -> Twofold:
-    """log Σ e^x, with size 1 along the axis."""
-    largest = jnp.max(x.rounded, axis=axis, keepdims=True)
-    peak = bounded(jax.lax.stop_gradient(largest))
-    below = (x.rounded - peak) + x.dropped
-    return Twofold.of(peak).plus(Twofold.of(rows.log_sum_exp(below, axis)))
+def _log_sum_exp(axis: int, *terms: Twofold) -> Twofold:
+    """log Σ e^x over the axis, kept with size 1, of all terms."""
+    peaks = (jnp.max(x.rounded, axis=axis, keepdims=True) for x in terms)
+    peak = bounded(jax.lax.stop_gradient(functools.reduce(jnp.maximum, peaks)))
+    below = [(x.rounded - peak) + x.dropped for x in terms]
+    total = rows.log_sum_exp(jnp.concatenate(below, axis), axis)
+    return Twofold.of(peak).plus(Twofold.of(total))
 
 
 def _relative(scores: Array, label: Array) -> tuple[Twofold, Array]:
