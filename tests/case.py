@@ -62,6 +62,12 @@ class Case:
       floor: an absolute error below which nothing is demanded, as `(example arrays) ->
         float`, where the loss itself is a difference of the size of its rounded inputs
         (a residual that cancels, say). Its reason stands in a comment at the row.
+      slope_floor: as `floor`, of the derivatives alone.
+      unit: by how much an input has to change for the loss to become another, as
+        `(example arrays) -> numbers that fit the argument`: 1 if left out, and of a
+        loss of directions the lengths of the inputs. What is rounded in the unit of
+        the loss is so in its derivatives by those, and a floor is divided by them in
+        the first derivative and by their squares in the second.
       half_floor: as `floor`, of the gradient in half precision, in units of its
         epsilon: a fused head rounds the derivative with respect to the logits before
         the matmul, as every layer's backward does.
@@ -87,6 +93,8 @@ class Case:
     optax_rtol: float = 2e-5
     rtol: float = 5e-7
     floor: Callable[..., float] | None = None
+    slope_floor: Callable[..., float] | None = None
+    unit: Callable[..., Any] | None = None
     half_floor: Callable[..., float] | None = None
 
     @property

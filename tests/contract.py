@@ -132,18 +132,42 @@ class Contract:
         return self._each(self.case.floor)
 
     @functools.cached_property
+    def _slope_floor(self) -> np.ndarray:
+        """The same of derivatives alone."""
+        return self._each(self.case.slope_floor)
+
+    @functools.cached_property
     def _half_floor(self) -> np.ndarray:
         """The same of derivatives, in half precision."""
         rounded = float(self._own.eps) * self._each(self.case.half_floor)
         return rounded if self.half else np.zeros(len(self.examples))
 
+    @functools.cached_property
+    def _unit(self) -> np.ndarray:
+        """Of every entry: what its derivatives are in the units of."""
+        units = np.ones(self.x.shape)
+        if self.case.unit is not None:
+            for i, example in enumerate(self.examples):
+                units[i] = oracle.floats(self.case.unit(*example))
+        return units
+
+    def _at_entries(self, floor: np.ndarray) -> np.ndarray:
+        """One number of every example, for all its entries."""
+        return floor.reshape(-1, *[1] * (self.x.ndim - 1))
+
+    def _floor_of(self, derivative: int) -> np.ndarray:
+        """The floor of every entry of the first or second derivative."""
+        floor = self._at_entries(self._floor) / self._unit**derivative
+        return floor + self._at_entries(self._slope_floor)
+
     def value(self, actual: np.ndarray) -> Judged:
         """The losses."""
-        return self._judged("value", actual, self._value, VALUE, self._floor)
+        floor = self._floor.reshape(-1, *[1] * (actual.ndim - 1))
+        return self._judged("value", actual, self._value, VALUE, floor)
 
     def gradient(self, actual: np.ndarray) -> Judged:
         """The gradient of the sum of the losses."""
-        floor = self._floor + self._half_floor
+        floor = self._floor_of(1) + self._at_entries(self._half_floor)
         return self._judged("gradient", actual, self._gradient, GRADIENT, floor)
 
     def hessian(self, actual: np.ndarray) -> Judged:
@@ -151,7 +175,7 @@ class Contract:
 
         Where the oracle has none nothing is demanded.
         """
-        floor = self._floor + self._half_floor
+        floor = self._floor_of(2) + self._at_entries(self._half_floor)
         missing = np.isnan(self._hessian.exact)
         judged = self._judged("Hessian", actual, self._hessian, HESSIAN, floor)
         if not missing.any():
@@ -175,8 +199,11 @@ class Contract:
         exact, size = terms.sum(axis=axes), np.abs(terms).sum(axis=axes)
         per_example = actual.astype(np.float64).reshape(len(x), -1).sum(-1)
         error = np.abs(per_example - exact)
-        allowed = (GRADIENT * self._finer + rounding(dtype)) * size + self._floor
-        allowed += (self._smallest(dtype) + self._half_floor) * x[0].size
+        allowed = (GRADIENT * self._finer + rounding(dtype)) * size
+        # Of what is rounded alike in all entries the directions leave that of a few.
+        allowed += np.max(self._floor_of(1), axis=axes)
+        allowed += self._smallest(dtype) * x[0].size
+        allowed += self._half_floor * x[0].size
         if not (error <= allowed).all():
             allowed += np.sum(self._gradient.sensitivity, axis=axes)
         return Judged(
@@ -206,7 +233,7 @@ class Contract:
         size = np.abs(finite)
         allowed = (rtol * self._finer + rounding(actual.dtype)) * size
         allowed += self._smallest(actual.dtype)
-        allowed += floor.reshape(-1, *[1] * (actual.ndim - 1))
+        allowed += floor
         # The sensitivity takes as long as the quantity, and is rarely needed.
         if not (error <= allowed).all():
             allowed = allowed + expected.sensitivity

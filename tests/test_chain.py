@@ -160,3 +160,14 @@ def test_errors(chain):
         jaxloss.crf_nll(x, y, transitions=a, start_scores=jnp.zeros(2))
     with pytest.raises(TypeError, match="`transitions` must be an array of floating"):
         jaxloss.crf_nll(x, y, transitions=a.astype(int))
+
+
+def test_large_scores_that_cancel():
+    """Where -inf keeps a sequence in its class the loss is log(1 + e^Σx)."""
+    lead = np.array([1000.1, 0.0123456, -999.9, 3e-5, -0.3], np.float32)
+    x = jnp.asarray(np.stack([np.zeros_like(lead), lead], axis=-1))
+    stay = jnp.asarray([[0, -INF], [-INF, 0]], jnp.float32)
+    value, slope, _ = both(x, jnp.zeros(len(lead), jnp.int32), stay)
+    total = np.sum(lead, dtype=np.float64)
+    np.testing.assert_allclose(value, np.log1p(np.exp(total)), rtol=5e-7)
+    np.testing.assert_allclose(slope[:, 1], 1 / (1 + np.exp(-total)), rtol=2e-6)

@@ -402,6 +402,18 @@ def test_entmax_is_zero_once_the_label_leads():
     np.testing.assert_allclose(close, p**1.5 / 1.5, rtol=2e-3)
 
 
+def test_entmax_at_the_edge_of_the_support():
+    # At α = 3 two scores d apart have p = (1 ± 2 d) / 2, which is linear in them.
+    p = 2.0 ** -np.arange(1, 23)
+    x = jnp.asarray(np.stack([0.5 - p, np.zeros_like(p)], axis=-1), jnp.float32)
+    y = jnp.zeros(len(p), jnp.int32)
+    loss = functools.partial(jaxloss.entmax_loss, alpha=3.0)
+    gradient = jax.grad(lambda x: jnp.sum(loss(x, y)))
+    np.testing.assert_allclose(gradient(x)[:, 1], p, rtol=2e-6)
+    _, by_other = jax.jvp(gradient, (x,), (jnp.zeros_like(x).at[:, 1].set(1),))
+    np.testing.assert_allclose(by_other, np.tile([-1.0, 1.0], (len(p), 1)), rtol=1e-5)
+
+
 def test_entmax_offsets_and_infinite_scores():
     x, y = rows()
     near = jnp.round(x * 64) / 64

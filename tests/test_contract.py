@@ -166,3 +166,47 @@ def test_a_row_of_its_own_tolerance():
     assert not judge("value", off, row=row).wrong.any()
     off[:2] += 9e-4
     assert judge("value", off, row=row).wrong.tolist() == [False, True, False, False]
+
+
+def test_a_floor_is_in_the_unit_of_the_derivative():
+    row = Case(
+        name="squared_error",
+        inputs=ROW.inputs,
+        formula=cube,
+        gradient=ROW.gradient,
+        event=(0,),
+        floor=lambda x: 1e-3,
+        unit=lambda x: 0.1 if x == 1 else 10,
+    )
+    floors = {
+        "value": [1e-3] * 4,
+        "gradient": [1e-2, 1e-4, 1e-4, 1e-4],
+        "hessian": [1e-1, 1e-5, 1e-5, 1e-5],
+    }
+    for what, floor in floors.items():
+        exact, floor = EXACT[what], np.array(floor)
+        room = floor + ALLOWED[what] * np.abs(exact)
+        assert not judge(what, exact + 0.99 * room, row=row).wrong.any()
+        assert judge(what, exact + 1.01 * room, row=row).wrong.all()
+    # One number is the whole sum of a tangent here.
+    contract = Contract(row, (X.astype(np.float32),))
+    room = np.array(floors["gradient"]) + ALLOWED["gradient"] * EXACT["gradient"]
+    for factor, wrong in ((0.99, False), (1.01, True)):
+        tangent = EXACT["gradient"] + factor * room
+        assert (contract.tangent(tangent, np.ones(4)).wrong == wrong).all()
+
+
+def test_a_floor_of_derivatives_alone():
+    row = Case(
+        name="squared_error",
+        inputs=ROW.inputs,
+        formula=cube,
+        gradient=ROW.gradient,
+        event=(0,),
+        slope_floor=lambda x: 1e-2,
+    )
+    for what, exact in EXACT.items():
+        floor = 0 if what == "value" else 1e-2
+        room = floor + ALLOWED[what] * np.abs(exact)
+        assert not judge(what, exact + 0.99 * room, row=row).wrong.any()
+        assert judge(what, exact + 1.01 * room, row=row).wrong.all()

@@ -370,8 +370,11 @@ def test_removed_entries_are_not_there(case: Case):
     value, gradient = jitted(loss, case, tuple(fewer))
     actual = jitted(with_options(case, where=entries), case, tuple(spoiled))
     close(actual[0], value)
-    close(actual[1][..., :removed], gradient)
-    assert (actual[1][..., removed] == 0).all()
+    if case.event[case.argument] == 0:  # By one number for all entries.
+        close(actual[1], gradient)
+    else:
+        close(actual[1][..., :removed], gradient)
+        assert (actual[1][..., removed] == 0).all()
 
 
 @over("axis", of="program", when=is_a_row)

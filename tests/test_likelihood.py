@@ -159,6 +159,45 @@ def test_discretized_probabilities_add_up_to_one():
         close(jnp.sum(jnp.exp(-nll)), 1, 1e-12)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_curvature_of_a_pixel_by_the_log_scale(dtype):
+    """At the mean a bin of half-width h has the loss -log tanh(h / 2)."""
+    log_scale = jnp.linspace(-6, 6, 49, dtype=dtype)
+    by_scale = jax.grad(
+        lambda s: jnp.sum(
+            jaxloss.discretized_logistic_nll(
+                *jnp.zeros((2, *s.shape), dtype), log_scale=s, bins=17
+            )
+        )
+    )
+    _, curvature = jax.jvp(by_scale, (log_scale,), (jnp.ones_like(log_scale),))
+    h = np.exp(-np.asarray(log_scale, np.float64)) / 16
+    # Of u = h / sinh h by log h: u (1 - h coth h), where the difference is h² / 3 at 0.
+    rest = np.where(h < 0.01, -(h**2) / 3 + h**4 / 45, 1 - h / np.tanh(h))
+    close(curvature, -h / np.sinh(h) * rest, 2e-6 if dtype == jnp.float32 else 1e-9)
+
+
+@pytest.mark.parametrize("power", [1.5, 3.0, 4.5])
+def test_tweedie_far_above_the_target(power):
+    """The terms of the deviance that are linear in log(μ / y) cancel; and at μ = y it
+    has the curvature 2 y^(2 - p)."""
+    log_ratio, y = f32(0, 1e-3, 0.5, 2, 10, 15), f32(2, 2, 2, 2, 2, 2)
+    loss = functools.partial(jaxloss.tweedie_deviance, power=power)
+    x = jnp.log(y) + log_ratio
+    v = np.asarray(x, np.float64) - np.log(2)
+    q = 2 - power
+    apart = np.expm1(q * v) / q + np.expm1((q - 1) * v) / (1 - q)
+    # The float64 above keeps half of its digits at 1e-3, and none at 0.
+    close(loss(x, y)[1:], 2**q * 2 * apart[1:], 2e-6)
+    slope = jax.grad(total(loss))
+    by_v = 2**q * 2 * np.exp(q * v) * -np.expm1(-v)
+    # An exponent of up to 37 is rounded in its own unit.
+    close(slope(x, y)[1:], by_v[1:], 5e-6)
+    _, curvature = jax.jvp(lambda x: slope(x, y), (x,), (jnp.ones_like(x),))
+    by_v = 2**q * 2 * (q * np.exp(q * v) - (q - 1) * np.exp((q - 1) * v))
+    close(curvature, by_v, 1e-5)
+
+
 def test_mixture_of_one_and_of_equals():
     nll = jaxloss.gaussian_nll(X, Y, log_variance=0.0)
     close(jaxloss.mixture_nll(7 * jnp.ones((20, 1)), nll[:, None]), nll, 1e-15)

@@ -107,6 +107,18 @@ def test_definitions():
     close(jaxloss.renyi_divergence(s, t, alpha=3.0), cubic)
 
 
+def test_the_slope_of_softmaxes_that_hardly_overlap():
+    """p_j Σ √(p q) - √(p_j q_j), half of it, where p_j is far larger than either."""
+    s, t = f32(-12, 0, -17, -31, -36, -20, -5), f32(-7, -25, 0, -20, -3, -4, -11)
+    squared = functools.partial(jaxloss.hellinger_distance, squared=True)
+    gradient = jax.grad(squared, argnums=(0, 1))(s, t)
+    q, p = np.exp(log_softmax(s)), np.exp(log_softmax(t))
+    root = np.sqrt(p * q)
+    alike = root.sum(-1, keepdims=True)
+    for actual, own in zip(gradient, (q, p), strict=True):
+        np.testing.assert_allclose(actual, (own * alike - root) / 2, rtol=2e-6)
+
+
 def test_the_divergence_of_log_softmaxes_is_the_same():
     s, t = pair()
     log_q, log_p = jax.nn.log_softmax(s), jax.nn.log_softmax(t)

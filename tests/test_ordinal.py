@@ -112,6 +112,21 @@ def test_cumulative_link_thresholds_are_shared_or_each_its_own():
             jaxloss.cumulative_link_loss(eta, y, thresholds=bad)
 
 
+@pytest.mark.parametrize(("rank", "end"), [(0, 0), (3, 2)])
+def test_cumulative_link_curvature_by_thresholds_of_an_open_rank(rank, end):
+    """Below the first threshold and above the last there is one of them only."""
+
+    def loss(cuts):
+        return jaxloss.cumulative_link_loss(
+            jnp.float32(0.5), jnp.array(rank), thresholds=cuts
+        )
+
+    p = 1 / (1 + np.exp(0.5 - np.asarray(CUTS, np.float64)[end]))
+    expected = np.zeros((3, 3))
+    expected[end, end] = p * (1 - p)
+    np.testing.assert_allclose(jax.hessian(loss)(CUTS), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     "loss", [jaxloss.coral_loss, jaxloss.corn_loss, linked], ids=["coral", "corn", "cl"]
 )
@@ -204,6 +219,14 @@ def test_two_hot_interpolates():
     decoded = wide(targets) @ wide(SUPPORT)
     np.testing.assert_allclose(decoded, np.clip(wide(y), -2, 8), rtol=5e-7)
     np.testing.assert_array_equal(targets[2], [0, 0, 1, 0, 0])
+
+
+def test_two_hot_by_the_target_where_both_neighbours_are_unlikely():
+    """Their logits differ by much less than they lose to the largest."""
+    x = f32(40.0, 0.001, 0.003, 0.0, -1.0)
+    slope = jax.grad(lambda y: jaxloss.two_hot_loss(x, y, support=SUPPORT))
+    expected = wide(x)[1] - wide(x)[2]
+    np.testing.assert_allclose(slope(jnp.float32(0.25)), expected, rtol=1e-6)
 
 
 def test_two_hot_by_the_target():

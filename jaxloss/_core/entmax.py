@@ -6,7 +6,8 @@ threshold θ for which Σ p = 1: the maximiser of <p, x> - Ω(p) over the simple
 
 Σ p - 1 decreases in θ. Newton's method finds its zero in a few passes, kept inside a
 bracket that is halved now and then, because for α > 2 the slope is infinite where an
-entry enters the support. There is no sort.
+entry enters the support: there a height far below the last place of θ still is a
+probability, so that θ is kept in two parts. There is no sort.
 
 An entry of -inf is a class that is not there. A row without any class has p = 0. One
 entry of +inf is the limit: p = 1 there. Two of them have no limit: NaN.
@@ -19,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core.axes import exists, is_label, take
-from jaxloss._core.exact import split, two_sum
+from jaxloss._core.exact import Twofold, split, two_sum
 from jaxloss._core.exponential import lack
 from jaxloss._core.mesh import beside
 from jaxloss._core.numerics import positive_part
@@ -43,20 +44,31 @@ class LabelEntmax(NamedTuple):
 
 
 class _Threshold(NamedTuple):
-    """θ = peak + level + correction: x - θ keeps its digits at any offset."""
+    """β (θ - peak) = level: β (x - θ) keeps its digits at any offset."""
 
     peak: Array
-    level: Array
-    correction: Array
+    level: Twofold
 
     def heights(self, x: Array, beta: Array) -> Array:
-        """x - θ."""
+        """β (x - θ)."""
         # Far below the support nothing counts, and -inf has no difference.
         reach = 4 * jnp.maximum(jnp.abs(self.peak) * jnp.finfo(x.dtype).eps, 1 / beta)
         near = jnp.maximum(jnp.minimum(x, self.peak), self.peak - reach)
         distance, first = two_sum(near, -self.peak)
-        height, second = two_sum(distance, -self.level)
-        return height + ((first + second) - self.correction)
+        height, second = two_sum(beta * distance, -self.level.rounded)
+        return height + ((beta * first + second) - self.level.dropped)
+
+    def missing(self, p: Array, beta: Array, axis: int) -> tuple[Array, Array]:
+        """Σ p - 1, and the size of what cancels in it."""
+        # Where one entry alone is above 1/2 it is the peak, and what it lacks to 1 is
+        # known to its last place: 1 - (1 - drop)^{1/β}.
+        drop = (1 + self.level.rounded) + self.level.dropped
+        short = -jnp.expm1(jnp.log1p(-jnp.minimum(drop, 0.5)) / beta)
+        alone = (drop < 0.5) & (_sum((p > 0.5).astype(p.dtype), axis) == 1)
+        high, low = split(p)
+        spread = (_sum(high, axis) - 1) + _sum(low, axis)
+        missing = jnp.where(alone, _rest(p, axis) - short, spread)
+        return missing, jnp.where(alone, short, 1)
 
 
 def _sum(x: Array, axis: int) -> Array:
@@ -64,12 +76,12 @@ def _sum(x: Array, axis: int) -> Array:
 
 
 def _power(height: Array, beta: Array) -> Array:
-    """(β max(0, h))^{1/β}."""
-    return jnp.power(jnp.maximum(beta * height, 0), 1 / beta)
+    """max(0, h)^{1/β}."""
+    return jnp.power(jnp.maximum(height, 0), 1 / beta)
 
 
 def _slope(p: Array, beta: Array) -> Array:
-    """p^{1-β} = dp / dh on the support, 0 elsewhere."""
+    """p^{1-β} = β dp / dh on the support, 0 elsewhere."""
     inside = p > 0
     return jnp.where(inside, jnp.power(jnp.where(inside, p, 1), 1 - beta), 0)
 
@@ -81,39 +93,39 @@ def _threshold(x: Array, beta: Array, axis: int) -> _Threshold:
     classes = max(x.shape[axis], 1)
     eps = float(jnp.finfo(x.dtype).eps)
     # At `low` the largest entry alone has p = 1, at `high` every one has 1/C at most.
-    low = jnp.broadcast_to(-1 / beta, peak.shape)
+    zero = jnp.zeros(jnp.broadcast_shapes(peak.shape, beta.shape), x.dtype)
+    low = zero - 1
     high = low * jnp.power(jnp.full((), float(classes), x.dtype), -beta)
-
-    def excess(threshold):
-        p = _power(threshold.heights(x, beta), beta)
-        high_part, low_part = split(p)
-        missing = (_sum(high_part, axis) - 1) + _sum(low_part, axis)
-        slope = _sum(_slope(p, beta), axis)
-        return missing, missing / jnp.where(slope == 0, 1, slope)
 
     def step(state):
         low, high, level, _, count = state
-        missing, newton = excess(_Threshold(peak, level, jnp.zeros_like(level)))
-        low = jnp.where(missing >= 0, level, low)
-        high = jnp.where(missing <= 0, level, high)
-        guess = level + newton
+        threshold = _Threshold(peak, level)
+        p = _power(threshold.heights(x, beta), beta)
+        missing, size = threshold.missing(p, beta, axis)
+        slope = _sum(_slope(p, beta), axis)
+        low = level.where(missing >= 0, low)
+        high = level.where(missing <= 0, high)
+        newton = beta * missing / jnp.where(slope == 0, 1, slope)
+        guess = level.plus(Twofold.of(newton))
+        # The step from where roundings, which the power multiplies, are nearly all that
+        # is missing is the last one.
+        settled = ~(jnp.abs(missing) > 4 * eps * jnp.maximum(1, 1 / beta) * size)
         # Every third step halves, if Newton's has not arrived.
-        moving = jnp.abs(newton) > eps * jnp.abs(level)
-        inside = (guess >= low) & (guess <= high) & ~(moving & (count % 3 == 2))
-        following = jnp.where(inside, guess, (low + high) / 2)
-        settled = ~moving | (high - low <= eps * jnp.abs(level))
-        return low, high, jnp.where(settled, level, following), settled, count + 1
+        inside = (guess.beyond(low) >= 0) & (high.beyond(guess) >= 0)
+        inside = inside & (settled | (count % 3 != 2))
+        width = high.beyond(low)
+        other = level.where(settled, low.plus(Twofold.of(width / 2)))
+        level = guess.where(inside, other)
+        settled = settled | (width <= eps**2 * jnp.abs(level.rounded))
+        return low, high, level, settled, count + 1
 
     def unsettled(state):
         return jnp.any(~state[3]) & (state[4] < _MOST_STEPS)
 
-    unknown = jnp.zeros(peak.shape, bool)
-    low, high, unknown = beside((low, high, unknown), x, beta)
-    start = low, high, low, unknown, 0
-    level = jax.lax.while_loop(unsettled, step, start)[2]
-    # Once more, for the rounding of the level.
-    threshold = _Threshold(peak, level, jnp.zeros_like(level))
-    return threshold._replace(correction=excess(threshold)[1])
+    start = Twofold.of(low), Twofold.of(high), zero != 0
+    low, high, settled = beside(start, x, beta)
+    start = low, high, low, settled, 0
+    return _Threshold(peak, jax.lax.while_loop(unsettled, step, start)[2])
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
@@ -145,8 +157,9 @@ def label_entmax(x: Array, label: Array, alpha: Array, axis: int) -> LabelEntmax
         own > 0, lack(alpha * log_own, beta / alpha) / alpha, 1 / (alpha * beta)
     )
     at_label = _sum(jnp.where(hit, heights, 0), axis)
-    far = (threshold.peak - take(x, label, axis)) + threshold.level
-    behind = jnp.where(-at_label < 1 / beta, -at_label, far + threshold.correction)
+    below = sum(threshold.level) / beta
+    far = (threshold.peak - take(x, label, axis)) + below
+    behind = jnp.where(-at_label < 1, -at_label / beta, far)
     behind = jnp.where(own > 0, 0, positive_part(behind))
     nll = _sum(jnp.power(others, alpha), axis) / alpha + gap + behind
     lost = absent | ((infinite == 1) & (take(x, label, axis) < jnp.inf))
@@ -161,7 +174,7 @@ def _(axis, primals, tangents):
     #
     # On the support dp_j = w_j (dx_j - dθ) + v_j dα, w_j = p_j^{2-α}, and dθ keeps
     # Σ dp = 0; v_j = p_j (1 - β log p_j) / β² follows from log p = log(β h) / β. Where
-    # one entry holds most of the mass, tangents are taken relative to its own.
+    # one entry has most of the weight, tangents are taken relative to its own.
     (x, label, alpha), (dx, _, dalpha) = primals, tangents
     result = label_entmax(x, label, alpha, axis)
     beta = alpha - 1
@@ -170,7 +183,9 @@ def _(axis, primals, tangents):
     slope = jnp.where(hit, -result.complement, result.others)
     inside = p > 0
     log_p = jnp.log(jnp.where(inside, p, 1))
-    log_p = jnp.where(p > 0.5, jnp.log1p(-_rest(p, axis)), log_p)
+    most = p > 0.5
+    # Without such an entry the rest is 1, whose logarithm may be NaN.
+    log_p = jnp.where(most, jnp.log1p(-jnp.where(most, _rest(p, axis), 0)), log_p)
     powers = jnp.power(p, alpha)
     entropic = _sum(powers * log_p, axis)
     mass = _sum(jnp.where(inside, powers - p, 0), axis)
@@ -180,7 +195,7 @@ def _(axis, primals, tangents):
     weight = _slope(p, beta)
     total = _sum(weight, axis)
     total = jnp.where(total == 0, 1, total)
-    dx = dx - _sum(jnp.where(p > 0.5, dx, 0), axis)
+    dx = dx - _sum(jnp.where(weight > total / 2, dx, 0), axis)
     drift = p * (1 - beta * log_p) / beta**2 * dalpha
     shift = (_sum(weight * dx, axis) + _sum(drift, axis)) / total
     dp = weight * (dx - shift) + drift

@@ -5,6 +5,9 @@ only as good as the roundings of those terms. A rounded addition loses a number 
 itself representable; adding it back makes the sum good to its own last place.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -16,6 +19,50 @@ def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     total = a + b
     part = total - a
     return total, (a - (total - part)) + (b - part)
+
+
+class Twofold(NamedTuple):
+    """A sum under way: rounded, and what the roundings have dropped so far.
+
+    The second part has no derivative, and is 0 where the sum is infinite or NaN.
+    """
+
+    rounded: Array
+    dropped: Array
+
+    @staticmethod
+    def of(x: Array) -> "Twofold":
+        return Twofold(x, jnp.zeros_like(x))
+
+    def plus(self, other: "Twofold") -> "Twofold":
+        return Twofold(*_add(*self, *other))
+
+    def beyond(self, other: "Twofold") -> Array:
+        """What is left when the other is subtracted."""
+        return (self.rounded - other.rounded) + (self.dropped - other.dropped)
+
+    def where(self, chosen: Array, other: "Twofold") -> "Twofold":
+        """This one where it is chosen, elsewhere the other."""
+        return jax.tree.map(lambda x, y: jnp.where(chosen, x, y), self, other)
+
+    def each(self, function: Callable[[Array], Array]) -> "Twofold":
+        """The same of both parts, which is to move numbers only."""
+        return jax.tree.map(function, self)
+
+
+@jax.custom_jvp
+def _add(a: Array, of_a: Array, b: Array, of_b: Array) -> tuple[Array, Array]:
+    total = a + b
+    finite = jnp.isfinite(total)
+    _, dropped = two_sum(jnp.where(finite, a, 0), jnp.where(finite, b, 0))
+    return total, jnp.where(finite, dropped + (of_a + of_b), 0)
+
+
+@_add.defjvp
+def _(primals, tangents):
+    da, _, db, _ = tangents
+    total, dropped = _add(*primals)
+    return (total, dropped), (da + db, jnp.zeros_like(dropped))
 
 
 @jax.custom_jvp

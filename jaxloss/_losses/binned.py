@@ -1,8 +1,12 @@
 """Regression as classification: the target becomes a distribution over bins."""
 
-import jax.numpy as jnp
+import functools
 
-from jaxloss._core import inputs, rows
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from jaxloss._core import axes, inputs, rows
 from jaxloss._core.bins import between_edges, hats, increasing
 from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import in_base
@@ -311,6 +315,34 @@ def _cross_entropy(
     base: float | None,
 ) -> Array:
     """Cross entropy with the distribution t, unit and reduction."""
-    loss = in_base(jnp.squeeze(rows.soft_nll(x.predictions, t, x.axis), x.axis), base)
+    # Of a distribution that the mask has cut the sum is no constant.
+    nll = _distribution_nll if x.entries is None else rows.soft_nll
+    loss = in_base(jnp.squeeze(nll(x.predictions, t, x.axis), x.axis), base)
     weights = check.weights(weights, loss)
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _distribution_nll(x: Array, t: Array, axis: int) -> Array:
+    """-Σ t_j log p_j, where Σ t_j is 1 and stays so."""
+    return rows.soft_nll(x, t, axis)
+
+
+def _distribution_nll_jvp(axis, primals, tangents):
+    # As Σ dt_j is 0, -log p_j counts relative to any of them: to that of the largest
+    # share, so that the logits of its neighbours are compared without what they lose to
+    # the row's largest. Where that is no number, as it stands.
+    (x, t), (dx, dt) = primals, tangents
+    loss = _distribution_nll(x, t, axis)
+    dloss = jnp.zeros_like(loss)
+    if not isinstance(dx, SymbolicZero):
+        dloss += axes.total(rows.soft_slope(x, t, axis) * dx, axis)
+    if not isinstance(dt, SymbolicZero):
+        largest = jnp.argmax(t, axis=axis, keepdims=True)
+        behind = axes.take(x, largest, axis) - x
+        behind = jnp.where(jnp.isfinite(behind), behind, rows.nll(x, axis))
+        dloss += axes.total(behind * dt, axis)
+    return loss, dloss
+
+
+_distribution_nll.defjvp(_distribution_nll_jvp, symbolic_zeros=True)

@@ -1,12 +1,16 @@
 """Linear-chain conditional random fields: a label for every step of a sequence."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, padding, rows
+from jaxloss._core.exact import Twofold
 from jaxloss._core.explicit import automatic
 from jaxloss._core.mesh import beside
 from jaxloss._core.numerics import in_base, softplus
+from jaxloss._core.passes import bounded
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check, computing
@@ -60,7 +64,8 @@ def crf_nll(
       Every score is taken relative to that of the labels, :math:`x_{tk} - x_{t y_t}`
       and :math:`A_{jk} - A_{y_{t-1} y_t}`, so that the loss is the logarithm of 1 plus
       what all other sequences weigh beside the labels' own: offsets cancel exactly,
-      confident chains keep value and gradient, and no loss is negative. Labels that
+      confident chains keep value and gradient, and no loss is negative. Sums of scores
+      keep what their roundings drop, as large ones may cancel. Labels that
       -inf excludes give +inf with gradient 0; a label that is no class gives NaN in
       value and gradient.
 
@@ -164,34 +169,49 @@ def _nll(
             transitions.reshape(-1), (*y.shape[:-1], transitions.size)
         )
         moves, broken = _relative(pairs, jnp.squeeze(flat, -1))
-        moves = moves.reshape(*y.shape[:-1], *transitions.shape)
-        starts, unborn = _relative(jnp.broadcast_to(first, x.shape), y)
-        is_own = axes.is_label(x, y, -1)
-        leaving = axes.take(moves, before[..., None], -2)
-        leaving = jnp.where(begun, jnp.squeeze(leaving, -2), starts)
-        leaving = jnp.where(is_own, -jnp.inf, leaving)
+        square = *y.shape[:-1], *transitions.shape
+        moves = moves.each(lambda part: part.reshape(square))
+        starts, unborn = _relative(jnp.broadcast_to(first, x.rounded.shape), y)
+        is_own = axes.is_label(x.rounded, y, -1)
+        leaving = moves.each(
+            lambda part: jnp.squeeze(axes.take(part, before[..., None], -2), -2)
+        )
+        leaving = leaving.where(begun, starts)
+        leaving = Twofold.of(nowhere).where(is_own, leaving)
         # An absent class is not there, whatever leads to it.
-        stay = jnp.where(begun[..., None], others[..., None] + moves, -jnp.inf)
-        ways = jnp.concatenate([stay, leaving[..., None, :]], axis=-2)
-        after = jnp.squeeze(rows.log_sum_exp(ways, -2), -2) + x
-        after = jnp.where(there, after, others)
+        stay = others.each(lambda part: part[..., None]).plus(moves)
+        reached = jnp.where(begun[..., None], stay.rounded, -jnp.inf)
+        after = _log_sum_exp(
+            -2, stay._replace(rounded=reached), leaving.each(lambda a: a[..., None, :])
+        )
+        after = after.each(lambda part: jnp.squeeze(part, -2))
+        after = after.plus(x).where(there, others)
         lost = lost | jnp.where(begun, broken, unborn)
         before = jnp.where(there, y, before)
         return (after, before, begun | there, impossible | (lost & there)), None
 
     one = nowhere[..., :1]
     off = jnp.zeros(one.shape, bool)
-    start = (nowhere, jnp.zeros(one.shape, y.dtype), off, off)
+    start = (Twofold.of(nowhere), jnp.zeros(one.shape, y.dtype), off, off)
     start = beside(start, steps, transitions, first)
     (others, before, begun, impossible), _ = jax.lax.scan(step, start, steps)
-    ends, lost = _relative(jnp.broadcast_to(last, others.shape), before)
-    ahead = rows.log_sum_exp(others + ends, -1)
+    ends, lost = _relative(jnp.broadcast_to(last, others.rounded.shape), before)
+    ahead = sum(_log_sum_exp(-1, others.plus(ends)))
     impossible = impossible | (lost & begun)
     loss = jnp.where(begun, softplus(jnp.where(begun, ahead, 0)), 0)
     return jnp.squeeze(jnp.where(impossible, jnp.inf, loss), -1)
 
 
-def _relative(scores: Array, label: Array) -> tuple[Array, Array]:
+def _log_sum_exp(axis: int, *terms: Twofold) -> Twofold:
+    """log Σ e^x over the axis, kept with size 1, of all terms."""
+    peaks = (jnp.max(x.rounded, axis=axis, keepdims=True) for x in terms)
+    peak = bounded(jax.lax.stop_gradient(functools.reduce(jnp.maximum, peaks)))
+    below = [(x.rounded - peak) + x.dropped for x in terms]
+    total = rows.log_sum_exp(jnp.concatenate(below, axis), axis)
+    return Twofold.of(peak).plus(Twofold.of(total))
+
+
+def _relative(scores: Array, label: Array) -> tuple[Twofold, Array]:
     """Scores minus that of the label; and whether that one is -inf.
 
     At the label itself the difference is 0 and has no derivative, so that those of the
@@ -199,5 +219,7 @@ def _relative(scores: Array, label: Array) -> tuple[Array, Array]:
     """
     own = axes.take(scores, label, -1)
     lost = own == -jnp.inf
-    differences = scores - jnp.where(lost, 0, own)
-    return jnp.where(axes.is_label(scores, label, -1), 0, differences), lost
+    own = jnp.broadcast_to(jnp.where(lost, 0, own), scores.shape)
+    zero = Twofold.of(jnp.zeros_like(scores))
+    is_own = axes.is_label(scores, label, -1)
+    return zero.where(is_own, Twofold.of(scores).plus(Twofold.of(-own))), lost

@@ -1,11 +1,13 @@
 """Deviances of generalised linear models: likelihoods relative to the perfect fit."""
 
+import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import inputs
 from jaxloss._core.counts import poisson_divergence
 from jaxloss._core.explicit import automatic
-from jaxloss._core.exponential import exp_excess, exp_excess_over
+from jaxloss._core.exponential import exp_excess, exp_excess_over, expm1, quotient
 from jaxloss._core.reduce import reduce
 from jaxloss._core.relative_entropy import log_ratio
 from jaxloss._core.types import Array, Input, Number, Reduction
@@ -159,6 +161,7 @@ def tweedie_deviance(
       With :math:`v = \log \mu - \log y` and :math:`f(z) = e^z - 1 - z`, computed as
       :math:`2 y^{2-p} \bigl( f((2 - p) v) / (2 - p) + f((1 - p) v) / (p - 1) \bigr)`:
       nothing cancels near :math:`\mu = y`, and the powers 1 and 2 are not singular.
+      Far from it the linear terms, which cancel, are left out.
 
     Gradient:
       :math:`\partial \ell / \partial \log \mu = 2\, \bigl( \mu^{2-p} - y \mu^{1-p}
@@ -191,7 +194,7 @@ def tweedie_deviance(
     zero = x.targets == 0
     y = jnp.where(zero, 1, x.targets)
     v = log_ratio(x.output, y)
-    excess = exp_excess_over(q, v) + exp_excess_over(1 - q, -v)
+    excess = _excess(v, q)
     # Without a target only the last term is left.
     some = q > 0
     divisor = jnp.where(some, q, 1)
@@ -199,3 +202,36 @@ def tweedie_deviance(
     loss = 2 * jnp.where(zero, alone, y**q * excess)
     weights = check.weights(weights, loss)
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+
+
+def _near_excess(v: Array, q: Array) -> Array:
+    return exp_excess_over(q, v) + exp_excess_over(1 - q, -v)
+
+
+@jax.custom_jvp
+def _excess(v: Array, q: Array) -> Array:
+    """(e^qv - 1) / q + (e^{(q - 1) v} - 1) / (1 - q), which is v²/2 near 0."""
+    near = jnp.abs(v) < 1
+    far = jnp.where(near, 1, v)
+    return jnp.where(
+        near,
+        _near_excess(jnp.where(near, v, 0), q),
+        quotient(far, q) + quotient(-far, 1 - q),
+    )
+
+
+def _excess_jvp(primals, tangents):
+    # ∂/∂v = e^qv - e^{(q - 1) v}, of which the larger one is taken out.
+    (v, q), (dv, dq) = primals, tangents
+    dexcess = jnp.zeros_like(v)
+    if not isinstance(dv, SymbolicZero):
+        ahead = v > 0
+        above, below = jnp.where(ahead, v, 0), jnp.where(ahead, 0, v)
+        up = jnp.exp(q * above) * -expm1(-above)
+        dexcess += jnp.where(ahead, up, jnp.exp((q - 1) * below) * expm1(below)) * dv
+    if not isinstance(dq, SymbolicZero):
+        dexcess += jax.jvp(lambda q: _near_excess(v, q), (q,), (dq,))[1]
+    return _excess(v, q), dexcess
+
+
+_excess.defjvp(_excess_jvp, symbolic_zeros=True)

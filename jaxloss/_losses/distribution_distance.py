@@ -1,10 +1,13 @@
 """Other distances between two softmaxes: total variation, Hellinger, Rényi."""
 
+import functools
 import math
 
+import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
-from jaxloss._core import logit_divergence, norms
+from jaxloss._core import axes, logit_divergence, norms, rows
 from jaxloss._core.explicit import automatic
 from jaxloss._core.logit_pairs import logit_pairs
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
@@ -115,7 +118,9 @@ def hellinger_distance(
 
     Numerics:
       :math:`\sqrt{q_j} - \sqrt{p_j}` is taken from the differences of the logits, so
-      near-equal distributions keep their distance. -inf logits are absent classes.
+      near-equal distributions keep their distance. The gradient of the squared one
+      keeps its digits where the two hardly overlap, too. -inf logits are absent
+      classes.
 
     Gradient:
       Squared: :math:`\partial \ell / \partial x_j
@@ -145,12 +150,44 @@ def hellinger_distance(
     x, s, t = logit_pairs(
         check, axis, where, logits=logits, target_logits=target_logits
     )
-    surplus = logit_divergence.root_surplus(t, s, x.axis) / math.sqrt(2)
     if squared:
-        loss = jnp.sum(jnp.square(surplus), axis=x.axis, keepdims=True)
+        loss = _squared_hellinger(t, s, x.axis)
     else:
+        surplus = logit_divergence.root_surplus(t, s, x.axis) / math.sqrt(2)
         loss = norms.norm(surplus, x.axis)
     return x.reduced(check, loss, weights=weights, reduction=reduction)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _squared_hellinger(t: Array, s: Array, axis: axes.RowAxis) -> Array:
+    """Σ (√q_j - √p_j)² / 2."""
+    surplus = logit_divergence.root_surplus(t, s, axis)
+    return axes.total(jnp.square(surplus), axis) / 2
+
+
+def _squared_hellinger_jvp(axis, primals, tangents):
+    # ∂/∂t_j = -(r_j - p_j B) / 2, with r = √(p q) and B = Σ r = 1 - H²; by s likewise.
+    # Near p = q it is of the order of √q - √p, far from it of that of r.
+    squared = _squared_hellinger(*primals, axis)
+    surplus = logit_divergence.root_surplus(*primals, axis)
+    roots = [jnp.exp(-rows.nll(x, axis) / 2) for x in primals]
+    alike = axes.total(roots[0] * roots[1], axis)
+    dsquared = jnp.zeros_like(squared)
+    for own, other, ahead, dx in zip(
+        roots, reversed(roots), (surplus, -surplus), tangents, strict=True
+    ):
+        if not isinstance(dx, SymbolicZero):
+            p = jnp.square(own)
+            near, far = own * ahead + p * squared, own * other - p * alike
+            slope = jnp.where(squared < 0.5, near, far)
+            # That of the class with most of the mass cancels: it is minus all others.
+            most = p > 0.5
+            rest = axes.total(jnp.where(most, 0, slope), axis)
+            dsquared -= axes.total(jnp.where(most, -rest, slope) * dx, axis) / 2
+    return squared, dsquared
+
+
+_squared_hellinger.defjvp(_squared_hellinger_jvp, symbolic_zeros=True)
 
 
 @automatic

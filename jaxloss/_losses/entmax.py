@@ -57,9 +57,11 @@ def entmax_loss(
       it stays the same: a few passes over a row, no sort, no fixed number of
       bisections. The loss is a sum of terms that are not negative, so it keeps its
       digits down to 0; an offset of the scores cancels exactly. Towards
-      :math:`\alpha = 1` the power :math:`1/(\alpha - 1)` multiplies roundings. -inf
-      scores are absent classes. A label outside [0, classes) gives NaN in value and
-      gradient.
+      :math:`\alpha = 1` the power :math:`1/(\alpha - 1)` multiplies roundings; above
+      :math:`\alpha = 3` a class at the edge of the support has a probability that is
+      right to about :math:`\varepsilon^{2/(\alpha - 1)}`, :math:`\varepsilon` being a
+      unit in the last place. -inf scores are absent classes. A label outside
+      [0, classes) gives NaN in value and gradient.
 
     Gradient:
       :math:`\partial \ell / \partial s_j = p_j - [j = y]`;

@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
-from jaxloss._core.bessel import log_i0e
+from jaxloss._core.bessel import log_circle
 from jaxloss._core.counts import binomial_divergence
 from jaxloss._core.explicit import automatic
-from jaxloss._core.exponential import expm1
 from jaxloss._core.gamma_function import combinations_excess
 from jaxloss._core.numerics import in_base, sech_squared, softplus, weighted
 from jaxloss._core.reduce import reduce
@@ -178,7 +177,7 @@ def von_mises_nll(
     concentration = jnp.exp(log_concentration_)
     half_chord = jnp.sin((x.output - x.targets) / 2)
     loss = 2 * concentration * half_chord * half_chord
-    loss = loss + (math.log(2 * math.pi) + log_i0e(concentration))
+    loss = loss + log_circle(concentration, log_concentration_)
     loss = in_base(loss, base)
     weights = check.weights(weights, loss)
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
@@ -279,17 +278,24 @@ def discretized_logistic_nll(
     y = jnp.where((x.targets >= low_) & (x.targets <= high_), x.targets, jnp.nan)
     sharpness = jnp.exp(-log_scale_)
     c, h = (y - x.output) * sharpness, half * sharpness
-    inner = _log_bin(c, jnp.broadcast_to(h, c.shape))
+    log_h = jnp.log(half) - log_scale_
+    inner = _log_bin(c, *(jnp.broadcast_to(a, c.shape) for a in (h, log_h)))
     outer = jnp.where(y > high_ - half, softplus(c - h), inner)
     loss = in_base(jnp.where(y < low_ + half, softplus(-c - h), outer), base)
     weights = check.weights(weights, loss)
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
+# Of the two half-widths h and log h the first has the value and the second the
+# derivatives: by log h they go to -1 for narrow bins, where those by h would cancel in
+# what the log-scale does twice.
+
+
 @jax.custom_jvp
-def _log_bin(c: Array, h: Array) -> Array:
+def _log_bin(c: Array, h: Array, log_h: Array) -> Array:
     """log((cosh c + cosh h) / sinh h), for h > 0."""
     # (1 + e^{-c-h}) (1 + e^{c-h}) / (1 - e^{-2h}), no factor of which is below 1.
+    del log_h
     near = h < 0.35
     narrow = -jnp.log(-jnp.expm1(-2 * jnp.where(near, h, 1)))
     wide = -jnp.log1p(-jnp.exp(-2 * jnp.where(near, 1, h)))
@@ -298,24 +304,26 @@ def _log_bin(c: Array, h: Array) -> Array:
 
 @_log_bin.defjvp
 def _(primals, tangents):
-    # ∂/∂c = sinh c / (cosh c + cosh h), and
-    # ∂/∂h = sinh h / (cosh c + cosh h) - cosh h / sinh h
-    #      = -(1 + cosh h cosh c) / (sinh h (cosh c + cosh h)).
-    # Each exponential is taken relative to the larger one of e^|c| and e^h.
-    (c, h), (dc, dh) = primals, tangents
-    size = jnp.abs(c)
-    peak = jax.lax.stop_gradient(jnp.maximum(size, h))
-    share = jnp.exp(size - peak)
-    cosh_c = share * (1 + jnp.exp(-2 * size)) / 2
-    cosh_h = jnp.exp(h - peak) * (1 + jnp.exp(-2 * h)) / 2
-    both = jnp.exp(-size - h) + (1 + jnp.exp(-2 * h)) * (1 + jnp.exp(-2 * size)) / 4
-    by_h = -both * share / ((cosh_c + cosh_h) * (-expm1(-2 * h) / 2))
-    return _log_bin(c, h), _slope(c, h) * dc + by_h * dh
+    dc, _, dlog_h = tangents
+    return _log_bin(*primals), _by_middle(*primals) * dc + _by_width(*primals) * dlog_h
+
+
+@jax.custom_jvp
+def _by_middle(c: Array, h: Array, log_h: Array) -> Array:
+    """∂/∂c, sinh c / (cosh c + cosh h)."""
+    del log_h
+    return _slope(c, h)
+
+
+@_by_middle.defjvp
+def _(primals, tangents):
+    (c, h, _), (dc, _, dlog_h) = primals, tangents
+    return jax.jvp(_slope, (c, h), (dc, h * dlog_h))
 
 
 @jax.custom_jvp
 def _slope(c: Array, h: Array) -> Array:
-    """sinh c / (cosh c + cosh h)."""
+    """sinh c / (cosh c + cosh h), each exponential relative to the largest."""
     size = jnp.abs(c)
     peak = jnp.maximum(size, jnp.abs(h))
     share = jnp.exp(size - peak)
@@ -330,3 +338,56 @@ def _(primals, tangents):
     (c, h), (dc, dh) = primals, tangents
     by_c = (sech_squared((c + h) / 2) + sech_squared((c - h) / 2)) / 4
     return _slope(c, h), by_c * dc - _slope(c, h) * _slope(h, c) * dh
+
+
+@jax.custom_jvp
+def _by_width(c: Array, h: Array, log_h: Array) -> Array:
+    """∂/∂log h, -h (1 + cosh h cosh c) / (sinh h (cosh c + cosh h))."""
+    del log_h
+    share, _, both = _shares(c, h)
+    return -_h_coth(h) * share * (1 + both)
+
+
+@_by_width.defjvp
+def _(primals, tangents):
+    # ∂/∂c is that of the other derivative by log h. By log h again it is, if the bin is
+    # narrow, the derivative of h sinh h / (cosh c + cosh h) - h coth h, where that of
+    # h coth h is h (sinh 2h - 2h) / (2 sinh² h). Else, by the logarithm of the above,
+    # 1 + h (sinh h cosh c / (1 + cosh h cosh c) - coth h - sinh h / (cosh c + cosh h))
+    # times it.
+    (c, h, _), (dc, _, dlog_h) = primals, tangents
+    slope = _by_width(*primals)
+    of_c, of_h, both = _shares(c, h)
+    tanh, narrow = jnp.tanh(h), h < 1
+    width = jnp.where(narrow, jnp.maximum(h, jnp.finfo(h.dtype).tiny), 1)
+    near = h * tanh * of_h + h * h * of_c * of_h * (1 + both)
+    near -= _sinh_excess(width) / jnp.square(2 * jnp.sinh(width) / width)
+    far = slope * (1 + h * (tanh / (1 + both) - tanh * of_h) - _h_coth(h))
+    by_c = -h * _slope(c, h) * _slope(h, c)
+    return slope, by_c * dc + jnp.where(narrow, near, far) * dlog_h
+
+
+def _sinh_excess(h: Array) -> Array:
+    """2 (sinh 2h - 2h) / h for h <= 1, as a series."""
+    # Σ_{n>0} 4 (2h)^2n / (2n + 1)!, whose 13th term is below the last place of float64.
+    square = 4 * h * h
+    series = jnp.zeros_like(h)
+    for n in range(13, 0, -1):
+        series = square * (4 / math.factorial(2 * n + 1) + series)
+    return series
+
+
+def _h_coth(h: Array) -> Array:
+    """h coth h: 1 at 0."""
+    return jnp.where(h == 0, 1, h / jnp.tanh(jnp.where(h == 0, 1, h)))
+
+
+def _shares(c: Array, h: Array) -> tuple[Array, Array, Array]:
+    """cosh c and cosh h over their sum, and 1 over their product."""
+    size = jnp.abs(c)
+    peak = jnp.maximum(size, h)
+    of_c = jnp.exp(size - peak) * (1 + jnp.exp(-2 * size))
+    of_h = jnp.exp(h - peak) * (1 + jnp.exp(-2 * h))
+    both = 4 * jnp.exp(-size - h)
+    both = both / ((1 + jnp.exp(-2 * size)) * (1 + jnp.exp(-2 * h)))
+    return of_c / (of_c + of_h), of_h / (of_c + of_h), both

@@ -35,7 +35,8 @@ def softmax_kl_divergence(
     Args:
       logits: the model's, floating, shape `[..., classes]` (the classes along `axis`).
       target_logits: the target's, of the same shape.
-      temperature: T, above 0: a number, or an array that fits the losses.
+      temperature: T, above 0: a number, or an array that fits the losses. The logits
+        are divided by it, which rounds their differences unless it is a power of two.
       axis: the axis of the classes; several, or None for all. Static.
       where: mask of the losses' shape (examples kept) or of the shape of `logits`
         (classes kept, removed from both). Axes may be 1.
@@ -115,7 +116,8 @@ def reverse_kl_divergence(
     Args:
       logits: the model's, floating, shape `[..., classes]` (the classes along `axis`).
       target_logits: the target's, of the same shape.
-      temperature: T, above 0: a number, or an array that fits the losses.
+      temperature: T, above 0: a number, or an array that fits the losses. The logits
+        are divided by it, which rounds their differences unless it is a power of two.
       axis: the axis of the classes; several, or None for all. Static.
       where: mask of the losses' shape (examples kept) or of the shape of `logits`
         (classes kept, removed from both). Axes may be 1.
@@ -197,7 +199,8 @@ def js_divergence(
       target_logits: the target's, of the same shape.
       beta: the target's share in the mixture, in [0, 1]: a number, or an array that
         fits the losses, in (0, 1).
-      temperature: T, above 0: a number, or an array that fits the losses.
+      temperature: T, above 0: a number, or an array that fits the losses. The logits
+        are divided by it, which rounds their differences unless it is a power of two.
       axis: the axis of the classes; several, or None for all. Static.
       where: mask of the losses' shape (examples kept) or of the shape of `logits`
         (classes kept, removed from both). Axes may be 1.

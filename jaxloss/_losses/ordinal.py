@@ -350,9 +350,23 @@ def _(primals, tangents):
     # ∂/∂upper = -σ(-a) - 1/(e^w - 1), ∂/∂lower = σ(b) + 1/(e^w - 1).
     (eta, lower, upper), (deta, dlower, dupper) = primals, tangents
     a, b, width = _interval(eta, lower, upper)
-    pull = 1 / jnp.expm1(width)
+    pull = _pull(width)
     slope = sigmoid_difference(-a, b)
     dloss = slope * deta
     dloss -= (sigmoid(-a) + pull) * dupper
     dloss += (sigmoid(b) + pull) * dlower
     return _interval_nll(eta, lower, upper), dloss
+
+
+@jax.custom_jvp
+def _pull(width: Array) -> Array:
+    """1 / (e^w - 1): 0 with all its derivatives where an end is infinite."""
+    return 1 / jnp.expm1(width)
+
+
+@_pull.defjvp
+def _(primals, tangents):
+    # -e^w / (e^w - 1)², without the quotient of two infinities.
+    (width,), (dwidth,) = primals, tangents
+    pull = _pull(width)
+    return pull, -pull * (1 + pull) * dwidth

@@ -4,7 +4,7 @@ import mpmath as mp
 import numpy as np
 
 from tests.case import BATCH, Case, Scale
-from tests.cases.self_supervised import EMBEDDING_SCALES, units
+from tests.cases.self_supervised import EMBEDDING_SCALES, lengths, sharply, units
 
 MEMBERS, FEATURES, CLASSES = 5, 3, 3
 
@@ -272,13 +272,13 @@ def proxy_anchor(margin=0.1, alpha=32):
 
     def gradient(x, proxies, labels):
         result = 0 * x
-        for c, pull, push, present, u, v, lengths in parts(x, proxies, labels):
+        for c, pull, push, present, u, v, sizes in parts(x, proxies, labels):
             near, far = 1 + mp.fsum(pull.values()), 1 + mp.fsum(push.values())
             moves = {i: -a * p / (near * present) for i, p in pull.items()}
             moves |= {i: a * p / (far * len(v)) for i, p in push.items()}
             for i, move in moves.items():
                 cosine = mp.fsum(u[i] * v[c])
-                result[i] += move * (v[c] - cosine * u[i]) / lengths[i]
+                result[i] += move * (v[c] - cosine * u[i]) / sizes[i]
         return result
 
     return loss, gradient
@@ -341,15 +341,18 @@ def mined(triplets, soft=False):
     return loss, gradient
 
 
+def farthest(x, labels):
+    return max(distance(a, b) for a in x for b in x)
+
+
 def mining_floor(x, labels):
     """The loss is a difference of distances, each of which is rounded once."""
-    return 1e-6 * float(max(1, *(distance(a, b) for a in x for b in x)))
+    return 1e-6 * float(farthest(x, labels))
 
 
 # A logit is a cosine over the temperature: its rounding is 1 / temperature times that
 # of a number of the size of 1, whatever the loss itself is. The gradient adds up such
-# terms over pairs, with both signs.
-COARSE = 1e-5
+# terms over pairs, with both signs: that is what the floors below say.
 
 IN_NATS = {
     "decoupled_contrastive_loss",
@@ -372,7 +375,7 @@ CASES = [
             vmapped=True,
             scales=EMBEDDING_SCALES,
             floor=lambda x, labels, tau=tau: 5e-7 / tau,
-            rtol=COARSE,
+            unit=lengths,
         )
         for variant, options, tau in (
             ("", {}, 0.1),
@@ -389,7 +392,7 @@ CASES = [
             vmapped=True,
             scales=EMBEDDING_SCALES,
             floor=lambda x, y, tau=tau: 5e-7 / tau,
-            rtol=COARSE,
+            unit=lengths,
         )
         for name, tau, denominator in (
             ("nt_xent_loss", 0.5, True),
@@ -422,7 +425,7 @@ CASES = [
         scales=EMBEDDING_SCALES,
         # As above, with a scale of 80 in the place of 1 / temperature.
         floor=lambda x, labels: 80 * 5e-7,
-        rtol=4e-5,
+        unit=sharply(80),
     ),
     Case(
         name="multi_similarity_loss",
@@ -435,7 +438,7 @@ CASES = [
         # The exponents are rounded in the unit of beta, and so are the weights of the
         # negatives; the loss divides by it again.
         floor=lambda x, labels: 5e-7,
-        rtol=2e-5,
+        unit=sharply(50),
     ),
     Case(
         name="proxy_anchor_loss",
@@ -448,7 +451,7 @@ CASES = [
         scales=EMBEDDING_SCALES,
         # As above, with alpha in the place of 1 / temperature.
         floor=lambda x, proxies, labels: 32 * 5e-7,
-        rtol=2e-5,
+        unit=lengths,
     ),
     *(
         Case(
@@ -463,8 +466,7 @@ CASES = [
             vmapped=True,
             scales=EMBEDDING_SCALES,
             floor=mining_floor,
-            # Curvatures of several triplets cancel in part.
-            rtol=3e-6,
+            unit=farthest,
         )
         for name, triplets in (
             ("batch_hard_triplet_loss", hardest),

@@ -233,8 +233,8 @@ def share(law, *arguments):
     *others, z = arguments
     if others[1] != 0:
         return mp.mpf(1), sigmoid(z)
-    extra = sigmoid(z + law(*others))
-    return 1 - extra, sigmoid(z) - extra
+    odds = z + law(*others)
+    return sigmoid(-odds), sigmoid(z) - sigmoid(odds)
 
 
 def through_zeros(law, gradient):
@@ -307,8 +307,9 @@ def exponential(x, y):
 
 
 def weibull(m, y, s):
-    t = mp.exp(s) * (mp.log(y) - m)
-    return mp.exp(t) - t + mp.log(y) - s
+    # At 0, to which float16 rounds, the logarithm has one infinite factor.
+    k, log_y = mp.exp(s), mp.log(y)
+    return mp.exp(k * (log_y - m)) + k * m + (1 - k) * log_y - s
 
 
 def weibull_by_log_scale(m, y, s):
@@ -411,9 +412,12 @@ def pixels(rng, scale):
 
 def discretized_logistic(m, y, s):
     half = mp.mpf(1) / 15
-    above = mp.mpf(1) if y > 1 - half else sigmoid((y - m + half) * mp.exp(-s))
-    below = mp.mpf(0) if y < half - 1 else sigmoid((y - m - half) * mp.exp(-s))
-    return -mp.log(above - below)
+    a, b = (y - m + half) * mp.exp(-s), (y - m - half) * mp.exp(-s)
+    a, b = mp.inf if y > 1 - half else a, -mp.inf if y < half - 1 else b
+    # Far above the mean it is the difference of two numbers near 1, as that below it is
+    # not: the derivatives of such a difference need more digits than there are.
+    a, b = (-b, -a) if y > m else (a, b)
+    return -mp.log(sigmoid(a) - sigmoid(b))
 
 
 def discretized_logistic_by_mean(m, y, s):
@@ -626,6 +630,9 @@ CASES = [
         von_mises,
         (lambda m, y, s: mp.exp(s) * mp.sin(m - y), None, NUMERIC),
         ("log_concentration",),
+        # It crosses 0 as well; its largest term is the logarithm of a sum near 1 of
+        # exponentials, rounded a few times.
+        floor=lambda *example: 2.4e-7,
     ),
     *law(
         "discretized_logistic_nll",

@@ -230,6 +230,21 @@ def crossing_floor(s, t):
     return float(6e-8 * (1 - min(max(p), max(q))))
 
 
+COOL = mp.mpf(0.75)
+
+
+def cooled_floor(s, t):
+    return crossing_floor(s / COOL, t / COOL)
+
+
+def quotient_floor(s, t):
+    # Both logits below their largest are rounded, and so are the quotients of those by
+    # the temperature: log q - log p by as much as it is small, in the mean over p.
+    p = both(s, t, COOL)[3]
+    below = (max(t) - t) / COOL
+    return float(2 * 1.2e-7 * mp.fsum(p * below) / COOL)
+
+
 def root_floor(s, t):
     # The derivative by the largest class is a sum of those by the others, of both signs
     # and as large as the root of their mass, each of some roundings.
@@ -278,12 +293,13 @@ CASES = [
     Case(
         name="softmax_kl_divergence",
         variant="temperature",
-        options={"temperature": 0.75},
+        options={"temperature": float(COOL)},
         inputs=near_pairs,
-        formula=lambda s, t: kl(s / mp.mpf(0.75), t / mp.mpf(0.75)),
-        gradient=lambda s, t: kl_gradient(s / mp.mpf(0.75), t / mp.mpf(0.75)) / 0.75,
+        formula=lambda s, t: kl(s / COOL, t / COOL),
+        gradient=lambda s, t: kl_gradient(s / COOL, t / COOL) / COOL,
         event=(1, 1),
-        floor=crossing_floor,
+        floor=cooled_floor,
+        slope_floor=quotient_floor,
     ),
     Case(
         name="reverse_kl_divergence",

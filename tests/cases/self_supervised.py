@@ -34,6 +34,16 @@ def units(x):
     return np.array([row / size for row, size in zip(x, lengths, strict=True)]), lengths
 
 
+def lengths(x, *others):
+    """The unit of derivatives by embeddings of which the directions count."""
+    return np.array(units(x)[1])[:, None]
+
+
+def sharply(factor):
+    """The same where an exponent is a cosine, or its square, times a factor."""
+    return lambda *example: lengths(*example) / factor
+
+
 def pairs(u, labels, tau):
     """(i, j, the negatives' sum for i, the logits of i) of every positive pair."""
     for i in range(len(u)):
@@ -103,7 +113,7 @@ CASES = [
         # times that of a number of the size of 1, whatever the loss itself is. The
         # gradient adds up such terms over pairs, with both signs.
         floor=lambda x, labels, tau=tau: 5e-7 / tau,
-        rtol=1e-5,
+        unit=lengths,
     )
     for tau in (0.07, 0.5)
 ]
