@@ -5,7 +5,9 @@ import jax.numpy as jnp
 from jaxloss._core.elementwise import residuals
 from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import positive_part
+from jaxloss._core.residual import smooth_l1
 from jaxloss._core.types import Array, Input, Number, Reduction
+from jaxloss._core.validate import is_off
 
 
 @automatic
@@ -14,6 +16,7 @@ def quantile_loss(
     targets: Input,
     *,
     quantile: Number = 0.5,
+    delta: Number = 0.0,
     where: Input | None = None,
     weights: Input | None = None,
     reduction: Reduction = "none",
@@ -24,6 +27,13 @@ def quantile_loss(
         \ell = \max(\tau u, (\tau - 1) u), \qquad u = y - \hat{y}
 
     Proper for the quantile :math:`\tau`: at `quantile=0.5` half the absolute error.
+    With :math:`\delta > 0` it is the quantile Huber loss of distributional
+    reinforcement learning, quadratic up to there,
+
+    .. math::
+        \ell = |\tau - [u < 0]| \begin{cases}
+            u^2 / 2\delta & |u| \le \delta \\ |u| - \delta / 2 & |u| > \delta
+        \end{cases}
 
     Args:
       predictions: floating, any shape.
@@ -31,6 +41,7 @@ def quantile_loss(
       quantile: :math:`\tau`, in (0, 1): a number, or an array that fits the losses,
         such as one level for each entry of the last axis, shape `[1, levels]` beside
         predictions `[batch, levels]`.
+      delta: :math:`\delta`, at least 0: a number, or an array that fits the losses.
       where: mask of the same shape, the entries kept. Axes may be 1.
       weights: weight of each entry, the same shape.
       reduction: `"none"`, `"sum"` or `"mean"` (weighted, over the entries kept).
@@ -45,7 +56,8 @@ def quantile_loss(
     Gradient:
       :math:`\partial \ell / \partial \hat{y} = [u < 0] - \tau`, and at a perfect fit
       the mean of both sides, :math:`\tfrac12 - \tau`;
-      :math:`\partial \ell / \partial \tau = u`.
+      :math:`\partial \ell / \partial \tau = u`. With :math:`\delta` it is
+      :math:`-|\tau - [u < 0]| \min(\max(u / \delta, -1), 1)`.
 
     Raises:
       TypeError: `predictions` not floating, or `targets` not real.
@@ -64,18 +76,25 @@ def quantile_loss(
       [[0.15       0.25       0.05      ]]
 
     References:
-      Koenker and Bassett, *Regression quantiles*, Econometrica 46, 1978.
+      Koenker and Bassett, *Regression quantiles*, Econometrica 46, 1978; Dabney et al.,
+      *Distributional reinforcement learning with quantile regression*,
+      arXiv:1710.10044.
 
-    Elsewhere: `sklearn.metrics.mean_pinball_loss` (targets first, mean).
+    Elsewhere: `sklearn.metrics.mean_pinball_loss` (targets first, mean);
+    `rlax.quantile_regression_loss`, of all pairs of quantiles and samples.
     """
     x = residuals("quantile_loss", predictions, targets, where, reduction)
     level = x.parameter(
         "quantile", quantile, low=0, high=1, open_low=True, open_high=True, masked=0.5
     )
     e = x.residual
-    return x.reduced(
-        (1 - level) * positive_part(e) + level * positive_part(-e), weights
-    )
+    if is_off(delta, 0):
+        loss = (1 - level) * positive_part(e) + level * positive_part(-e)
+    else:
+        # The mean of both sides at 0, where the loss has a second derivative.
+        side = jnp.where(e > 0, 1 - level, jnp.where(e == 0, 0.5 + 0 * level, level))
+        loss = side * smooth_l1(e, x.parameter("delta", delta, low=0))
+    return x.reduced(loss, weights)
 
 
 @automatic

@@ -105,6 +105,21 @@ def quantile(tau):
     )
 
 
+def quantile_huber(tau, delta):
+    tau, delta = mpf(tau), mpf(delta)
+
+    def weight(e):
+        return 1 - tau if e > 0 else tau
+
+    def huber(e):
+        return e**2 / (2 * delta) if abs(e) < delta else abs(e) - delta / 2
+
+    return (
+        each(lambda e: weight(e) * huber(e)),
+        each(lambda e: weight(e) * max(min(e / delta, mpf(1)), mpf(-1))),
+    )
+
+
 def expectile(tau):
     tau = mpf(tau)
 
@@ -327,6 +342,13 @@ CASES = [
             hessian=False,
         )
         for tau in (0.5, 0.875)
+    ),
+    row(
+        "quantile_loss",
+        *quantile_huber(0.875, 0.75),
+        "quadratic near 0",
+        quantile=0.875,
+        delta=0.75,
     ),
     row(
         "quantile_loss",
