@@ -28,6 +28,7 @@ def as_people_run_it():
         yield
 
 
+@pytest.mark.thorough
 def test_a_whole_run(tmp_path, capsys):
     """Command line to JSON to picture, on this machine."""
     path, picture = tmp_path / "run.json", tmp_path / "run.png"
@@ -146,6 +147,7 @@ def test_after_the_limit_nothing_is_begun(capsys, monkeypatch):
     assert "Not begun after" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_a_part_is_checked_once_for_heads_that_share_it():
     kernels_heads.checks.cache_clear()
     contest = Contest(1, 1.0, without="tokamax|interpret")

@@ -26,6 +26,7 @@ def test_without_a_gpu_it_says_so(capsys):
     assert "for GPU" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("task", [VALUE, GRADIENT])
 def test_wrong_tiles_are_not_timed(monkeypatch, task):
     """In the kernel's place its mathematics, a little off for some tiles."""
@@ -54,6 +55,7 @@ def test_wrong_tiles_are_not_timed(monkeypatch, task):
     assert ("negated in place" in names) == (task == GRADIENT)
 
 
+@pytest.mark.thorough
 def test_chunks_of_a_head():
     kernels_heads.checks.cache_clear()
     lines = tiles.measure("head", Head(24, 8, 300), Contest(1, 1.0))

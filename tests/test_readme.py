@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import optax
+import pytest
 
 import jaxloss
 
@@ -49,6 +50,7 @@ for row in %r:
 """
 
 
+@pytest.mark.thorough
 def test_comparison_with_optax(tmp_path):
     text = README.read_text()
     (version,) = re.findall(r"^\| \| optax (\S+) \| jaxloss \|$", text, re.MULTILINE)

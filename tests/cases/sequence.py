@@ -191,8 +191,6 @@ COMMON = {
 IN_NATS = {"ctc_loss"}
 NOT_REDUCED = SIBLINGS = {"ctc_loss_with_forward_probs"}
 
-FLAGSHIP = {"ctc_loss"}
-
 CASES = [
     Case(
         name="ctc_loss",
