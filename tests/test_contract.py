@@ -1,5 +1,7 @@
 """What judges the results: an error too large is seen, and no larger one excused."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
@@ -152,12 +154,8 @@ def test_a_large_second_derivative_is_one():
 
 
 def test_a_row_of_its_own_tolerance():
-    row = Case(
-        name="squared_error",
-        inputs=ROW.inputs,
-        formula=cube,
-        gradient=ROW.gradient,
-        event=(0,),
+    row = dataclasses.replace(
+        ROW,
         rtol=10 * VALUE,
         floor=lambda x: 1e-3 if x == 1 else 0.0,
     )
@@ -169,12 +167,8 @@ def test_a_row_of_its_own_tolerance():
 
 
 def test_a_floor_is_in_the_unit_of_the_derivative():
-    row = Case(
-        name="squared_error",
-        inputs=ROW.inputs,
-        formula=cube,
-        gradient=ROW.gradient,
-        event=(0,),
+    row = dataclasses.replace(
+        ROW,
         floor=lambda x: 1e-3,
         unit=lambda x: 0.1 if x == 1 else 10,
     )
@@ -197,12 +191,8 @@ def test_a_floor_is_in_the_unit_of_the_derivative():
 
 
 def test_a_floor_of_derivatives_alone():
-    row = Case(
-        name="squared_error",
-        inputs=ROW.inputs,
-        formula=cube,
-        gradient=ROW.gradient,
-        event=(0,),
+    row = dataclasses.replace(
+        ROW,
         slope_floor=lambda x: 1e-2,
     )
     for what, exact in EXACT.items():
