@@ -113,15 +113,14 @@ def _(primals, tangents):
 # ------------------------------------------------------------------ divergences
 
 
-def _divergence(
-    log_p: Array, t: Array, d: Array, p: Array, rounding: Array, axis: int
-) -> Array:
+def _divergence(log_p: Array, t: Array, d: Array, rounding: Array, axis: int) -> Array:
     """Σ t (log t - log p), or with + Σ (p - t) where that is nothing but rounding.
 
-    `d` is log p - log t, and log p where t is 0; `p` is t e^d, and e^d there.
+    `d` is log p - log t, and log p where t is 0.
     """
+    p = jnp.exp(log_p)
     mass = jnp.sum(t, axis=axis, keepdims=True)
-    defect = mass - jnp.sum(jnp.exp(log_p), axis=axis, keepdims=True)
+    defect = mass - jnp.sum(p, axis=axis, keepdims=True)
     normalised = jnp.abs(defect) <= rounding * mass
     empty = t == 0
     literal = -t * jnp.where(empty, 0, d)
@@ -139,7 +138,7 @@ def kl(log_p: Array, t: Array, rounding: Array, axis: int) -> Array:
     def of_rows(axis, log_p, t, rounding):
         positive = jnp.where(t == 0, 1, t)
         d = log_ratio(log_p, positive)
-        return _divergence(log_p, t, d, jnp.exp(log_p), rounding, axis)
+        return _divergence(log_p, t, d, rounding, axis)
 
     return in_blocks(of_rows, axis, (log_p, t), (rounding,))
 
@@ -170,7 +169,7 @@ def kl_of_logs(log_p: Array, log_t: Array, rounding: Array, axis: int) -> Array:
         t = jnp.exp(log_t)
         empty = t == 0
         d = log_p - jnp.where(empty, 0, log_t)
-        return _divergence(log_p, t, d, jnp.exp(log_p), rounding, axis)
+        return _divergence(log_p, t, d, rounding, axis)
 
     return in_blocks(of_rows, axis, (log_p, log_t), (rounding,))
 

@@ -226,7 +226,7 @@ def evidential_regression_loss(
     # Ω / ν = 2 β (1 + 1/ν), and α log Ω is gone from (α + ½) log(ν e² + Ω). The two
     # log Γ differ by half of log α, and little more.
     spread = 2 * rate * (1 + 1 / nu)
-    loss = 0.5 * (jnp.log(2 * math.pi * rate / shape) + jnp.log1p(1 / nu))
+    loss = 0.5 * (jnp.log(2 * math.pi * rate) - jnp.log(shape) + jnp.log1p(1 / nu))
     loss += (shape + 0.5) * log1p_square(error / jnp.sqrt(spread))
     loss += half_step(shape)
     if not is_off(error_weight, 0):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from jaxloss._core.elementwise import residuals
 from jaxloss._core.explicit import automatic
-from jaxloss._core.numerics import positive_part
+from jaxloss._core.numerics import positive_part, step
 from jaxloss._core.residual import smooth_l1
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import is_off
@@ -91,8 +91,7 @@ def quantile_loss(
     if is_off(delta, 0):
         loss = (1 - level) * positive_part(e) + level * positive_part(-e)
     else:
-        # The mean of both sides at 0, where the loss has a second derivative.
-        side = jnp.where(e > 0, 1 - level, jnp.where(e == 0, 0.5 + 0 * level, level))
+        side = (1 - level) * step(e) + level * step(-e)
         loss = side * smooth_l1(e, x.parameter("delta", delta, low=0))
     return x.reduced(loss, weights)
 
