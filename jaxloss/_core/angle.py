@@ -50,6 +50,8 @@ def _directions(
             divisor = norms.Length(size, length.factor)
         inverse.append(divisor.inverse)
         share.append(length.size / norms.divisor(divisor.size))
+    # Directions in halves of the part, so that they share nothing with the lengths. The
+    # chord may: where all is one pass on CPU, it is so within the most steps of a pass.
     return _Directions(
         norms.direction(a, lengths[0], 2 * part),
         norms.direction(b, lengths[1], 2 * part),
