@@ -1,5 +1,7 @@
 """Overlap losses of segmentation that reduce over images: Dice, Tversky, Jaccard."""
 
+import functools
+
 import mpmath as mp
 import numpy as np
 
@@ -13,8 +15,8 @@ from tests.cases.segmentation import (
     dice_slope,
     exact_weights,
     masks,
-    mean_squared_dice,
-    mean_squared_dice_gradient,
+    mean_dice,
+    mean_dice_gradient,
     rounding,
     soft_masks,
     softmax_rows,
@@ -219,9 +221,9 @@ CASES = [
         options={**AXIS, "squared_denominator": True},
         **of_labels(
             {
-                "formula": mean_squared_dice,
-                "gradient": mean_squared_dice_gradient,
-                "floor": rounding(mean_squared_dice_gradient),
+                "formula": functools.partial(mean_dice, squared=True),
+                "gradient": functools.partial(mean_dice_gradient, squared=True),
+                "floor": rounding(functools.partial(mean_dice_gradient, squared=True)),
             }
         ),
     ),

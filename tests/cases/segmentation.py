@@ -1,5 +1,7 @@
 """Overlap losses of segmentation."""
 
+import functools
+
 import mpmath as mp
 import numpy as np
 import optax
@@ -50,23 +52,27 @@ def sigmoids(x):
     return np.array([binary.sigmoid(v) for v in x])
 
 
-def parts(p, t, alpha, beta):
-    """Intersection and weighted errors of each class, from pixels first."""
-    errors = alpha * p * (1 - t) + beta * (1 - p) * t
-    return (p * t).sum(axis=0), errors.sum(axis=0)
+def parts(p, t, alpha, beta, squared):
+    """Intersection and weighted errors of each class, from pixels first, and slopes."""
+    if squared:
+        slopes = 2 * np.where(p > t, alpha, beta) * (p - t)
+        errors = slopes * (p - t) / 2
+    else:
+        slopes = alpha * (1 - t) - beta * t
+        errors = alpha * p * (1 - t) + beta * (1 - p) * t
+    return (p * t).sum(axis=0), errors.sum(axis=0), slopes
 
 
-def dice(p, t, smooth=1, alpha=0.5, beta=0.5):
-    both, errors = parts(p, t, alpha, beta)
+def dice(p, t, smooth=1, alpha=0.5, beta=0.5, squared=False):
+    both, errors, _ = parts(p, t, alpha, beta, squared)
     return 1 - (both + smooth) / (both + errors + smooth)
 
 
-def dice_slope(p, t, smooth=1, alpha=0.5, beta=0.5):
+def dice_slope(p, t, smooth=1, alpha=0.5, beta=0.5, squared=False):
     """d(dice) / dp."""
-    both, errors = parts(p, t, alpha, beta)
+    both, errors, slopes = parts(p, t, alpha, beta, squared)
     whole = both + errors + smooth
-    error_slope = alpha * (1 - t) - beta * t
-    return (error_slope * (both + smooth) - errors * t) / whole**2
+    return (slopes * (both + smooth) - errors * t) / whole**2
 
 
 def through_softmax(p, slope):
@@ -76,33 +82,6 @@ def through_softmax(p, slope):
 
 def exact_weights(weights):
     return np.array([mp.mpf(w) for w in weights])
-
-
-def squared_errors(p, t, alpha, beta):
-    return np.where(p > t, alpha, beta) * (p - t)
-
-
-def squared_dice(p, t, smooth=1, alpha=0.5, beta=0.5):
-    """V-Net's Dice loss: the denominator is half of Σ (p² + t²), if alpha = beta."""
-    both = (p * t).sum(axis=0) + smooth
-    errors = (squared_errors(p, t, alpha, beta) * (p - t)).sum(axis=0)
-    return 1 - both / (both + errors)
-
-
-def squared_dice_slope(p, t, smooth=1, alpha=0.5, beta=0.5):
-    both = (p * t).sum(axis=0) + smooth
-    slopes = squared_errors(p, t, alpha, beta)
-    errors = (slopes * (p - t)).sum(axis=0)
-    return (2 * slopes * both - errors * t) / (both + errors) ** 2
-
-
-def mean_squared_dice(x, t, **options):
-    return squared_dice(softmax_rows(x), t, **options).sum() / CLASSES
-
-
-def mean_squared_dice_gradient(x, t, **options):
-    p = softmax_rows(x)
-    return through_softmax(p, squared_dice_slope(p, t, **options) / CLASSES)
 
 
 def mean_dice(x, t, weights=(1, 1, 1), **options):
@@ -116,22 +95,13 @@ def mean_dice_gradient(x, t, weights=(1, 1, 1), **options):
     return through_softmax(p, slope / CLASSES)
 
 
-def binary_squared_dice(x, t):
-    return squared_dice(sigmoids(x), t)
+def binary_dice(x, t, **options):
+    return dice(sigmoids(x), t, **options)
 
 
-def binary_squared_dice_gradient(x, t):
+def binary_dice_gradient(x, t, **options):
     p = sigmoids(x)
-    return squared_dice_slope(p, t) * p * (1 - p)
-
-
-def binary_dice(x, t):
-    return dice(sigmoids(x), t)
-
-
-def binary_dice_gradient(x, t):
-    p = sigmoids(x)
-    return dice_slope(p, t) * p * (1 - p)
+    return dice_slope(p, t, **options) * p * (1 - p)
 
 
 # ------------------------------------------------------------------ generalized
@@ -240,12 +210,14 @@ CASES = [
         variant="squared denominator, Tversky, soft masks",
         options={"axis": -2, "squared_denominator": True, **TVERSKY},
         inputs=soft_masks,
-        formula=lambda x, t: mean_squared_dice(x, t, **numbers(TVERSKY)),
-        gradient=lambda x, t: mean_squared_dice_gradient(x, t, **numbers(TVERSKY)),
+        formula=lambda x, t: mean_dice(x, t, squared=True, **numbers(TVERSKY)),
+        gradient=lambda x, t: mean_dice_gradient(
+            x, t, squared=True, **numbers(TVERSKY)
+        ),
         event=(2, 2),
         vmapped=True,
         floor=rounding(
-            lambda x, t: mean_squared_dice_gradient(x, t, **numbers(TVERSKY))
+            lambda x, t: mean_dice_gradient(x, t, squared=True, **numbers(TVERSKY))
         ),
     ),
     Case(
@@ -291,8 +263,8 @@ CASES = [
         variant="squared denominator",
         options={"axis": -1, "squared_denominator": True},
         inputs=binary_masks,
-        formula=binary_squared_dice,
-        gradient=binary_squared_dice_gradient,
+        formula=functools.partial(binary_dice, squared=True),
+        gradient=functools.partial(binary_dice_gradient, squared=True),
         event=(1, 1),
         vmapped=True,
         scales=LOGIT_SCALES,
