@@ -147,6 +147,35 @@ def test_nan_logits_are_not_hidden():
     assert jnp.isnan(jax.grad(total(sigmoid_focal_loss, y))(x)).all()
 
 
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_the_distance_ends_at_a_soft_label_and_is_the_mixture_for_hard_ones(gamma):
+    def by_distance(x, y, gamma=gamma):
+        return sigmoid_focal_loss(x, y, gamma=gamma, modulation="distance")
+
+    x = f32(0, -3, 2, 30, -INF, INF)
+    # At the label the value has its minimum, 0, and m″ ℓ = 2 (p q)² log 2 is all of the
+    # curvature: of the square, of a smaller power none that is finite.
+    value, slope = jax.value_and_grad(by_distance)(x[0], f32(0.5)[0])
+    assert value == 0 and slope == 0
+    curvature = jax.grad(jax.grad(by_distance))(x[0], f32(0.5)[0])
+    expected = 2 * 0.25**2 * np.log(2) if gamma == 2 else 0
+    np.testing.assert_allclose(curvature, expected, rtol=5e-7)
+    for label in (0, 1):
+        y = f32(*[label] * len(x))
+        plain = sigmoid_focal_loss(x, y, gamma=gamma)
+        np.testing.assert_allclose(by_distance(x, y), plain, rtol=2e-6)
+    y = f32(0.9, 0.25, 0.5, 0.25)
+    p = 1 / (1 + np.exp(-np.asarray(x[:4], np.float64)))
+    wide = np.asarray(y, np.float64)
+    slope = (
+        np.log(np.abs(p - wide)) * np.abs(p - wide) ** gamma * exact_focal(x[:4], y, 0)
+    )
+    got = jax.grad(lambda g: jnp.sum(by_distance(x[:4], y, g)))(jnp.float32(gamma))
+    np.testing.assert_allclose(got, np.sum(slope), rtol=2e-6)
+    with pytest.raises(ValueError, match=r"sigmoid_focal_loss: `modulation` must be"):
+        sigmoid_focal_loss(x, x, modulation="difference")
+
+
 def test_alpha_0_and_1_leave_out_a_side():
     x, y = f32(1, -2, -INF, INF), f32(1, 0, 1, 0)
     assert (sigmoid_focal_loss(x, y, alpha=0.0)[jnp.array([0, 2])] == 0).all()

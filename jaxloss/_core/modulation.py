@@ -1,7 +1,8 @@
 """The modulation of focal losses, (1 - p_t)^γ, and its product with the cross entropy.
 
 p_t is the probability given to the truth: that of a class, or a mixture of both where a
-binary label is soft. γ may be any number from 0.
+binary label is soft; there |p - y|, the distance to the label, may stand for 1 - p_t. γ
+may be any number from 0.
 """
 
 import functools
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import rows
-from jaxloss._core.numerics import sigmoid, tanh, weighted
+from jaxloss._core.numerics import logistic_slope, sigmoid, tanh, weighted
 from jaxloss._core.types import Array
 
 # ------------------------------------------------------------------ of a class
@@ -217,3 +218,44 @@ def _mixture_share_jvp(primals, tangents):
 
 
 _mixture_share.defjvp(_mixture_share_jvp, symbolic_zeros=True)
+
+
+# ------------------------------------------------------------------ of a distance
+
+
+def distance_modulation(x: Array, label: Array, other: Array, gamma: Array) -> Array:
+    """|σ(x) - label|^γ; `other` is 1 - label."""
+    return _even_power(logistic_slope(x, label, other), gamma)
+
+
+@jax.custom_jvp
+def _even_power(e: Array, exponent: Array) -> Array:
+    """|e|^a; 0 at 0 for a below 0, in the place of a derivative that does not exist."""
+    none = (e == 0) & (exponent < 0)
+    return jnp.where(none, 0, jnp.power(jnp.where(none, 1, jnp.abs(e)), exponent))
+
+
+@jax.custom_jvp
+def _odd_power(e: Array, exponent: Array) -> Array:
+    """sign(e) |e|^a, which is 0 at 0."""
+    return jnp.sign(e) * _even_power(e, exponent)
+
+
+def _derived(power, derivative):
+    """The rule of a power whose derivative, but for a factor a, is another one."""
+
+    def rule(primals, tangents):
+        (e, exponent), (de, dexponent) = primals, tangents
+        value = power(e, exponent)
+        dvalue = jnp.zeros_like(value)
+        if not isinstance(de, SymbolicZero):
+            dvalue += exponent * derivative(e, exponent - 1) * de
+        if not isinstance(dexponent, SymbolicZero):
+            dvalue += value * jnp.log(jnp.where(e == 0, 1, jnp.abs(e))) * dexponent
+        return value, dvalue
+
+    power.defjvp(rule, symbolic_zeros=True)
+
+
+_derived(_even_power, _odd_power)
+_derived(_odd_power, _even_power)

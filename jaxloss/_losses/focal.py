@@ -4,6 +4,8 @@ A focal loss is m · ℓ with ℓ the cross entropy and m = (1 - p_t)^γ its mod
 the probability given to the truth.
 """
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
@@ -12,6 +14,7 @@ from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import distributed_rows, labelled_rows
 from jaxloss._core.modulation import (
     class_focal,
+    distance_modulation,
     distribution_focal,
     mixture_modulation,
     modulated,
@@ -29,6 +32,7 @@ def sigmoid_focal_loss(
     *,
     alpha: Number | None = None,
     gamma: Number = 2.0,
+    modulation: Literal["mixture", "distance"] = "mixture",
     where: Input | None = None,
     weights: Input | None = None,
     reduction: Reduction = "none",
@@ -45,6 +49,11 @@ def sigmoid_focal_loss(
     :math:`\alpha_t = \alpha y + (1 - \alpha)(1 - y)`. Easy examples, :math:`p_t` near
     1, fade out; :math:`\gamma = 0` is the binary cross entropy.
 
+    A soft label is a mixture of both classes, in :math:`1 - p_t` too, which is then
+    never 0. Where it is a quality to be matched, such as an overlap of boxes, the
+    `modulation` by the `"distance"`, :math:`|p - y|` in the place of :math:`1 - p_t`,
+    fades out at the label: the quality focal loss. With labels 0 and 1 they are one.
+
     Args:
       logits: log-odds of the positive class, floating, any shape.
       labels: 0, 1 or a probability between them, the shape of `logits`.
@@ -52,6 +61,7 @@ def sigmoid_focal_loss(
         out. It does not count in the denominator of the mean.
       gamma: how fast easy examples fade out, at least 0. Both are numbers or arrays of
         the rank of `logits`, with axes equal or 1.
+      modulation: `"mixture"` or `"distance"`. Static.
       where: mask of the shape of `logits` (entries kept). Axes may be 1.
       weights: weight of each entry, the shape of `logits`. Axes may be 1.
       reduction: `"none"`, `"sum"` or `"mean"` (weighted, over the entries kept).
@@ -64,14 +74,17 @@ def sigmoid_focal_loss(
     Numerics:
       :math:`1 - p_t` is a sum of positive terms, so value, gradient and curvature are
       accurate for every logit and every :math:`\gamma \ge 0`, below 1 too. At an
-      infinite logit they have their limits. A label outside [0, 1] gives NaN in value
-      and gradient.
+      infinite logit they have their limits. Where :math:`p` nearly equals a soft label,
+      :math:`p - y` is exact to a rounding of :math:`p`; its power has a kink there if
+      :math:`\gamma \le 1`, with the derivative 0. A label outside [0, 1] gives NaN in
+      value and gradient.
 
     Gradient:
       :math:`\partial \ell / \partial x = \alpha_t (1 - p_t)^\gamma \Bigl(p - y
       + \gamma \frac{(1 - 2y)\, p (1 - p)}{1 - p_t} \ell_0\Bigr)` with :math:`\ell_0`
-      the binary cross entropy. Those with respect to labels, alpha and gamma are
-      defined.
+      the binary cross entropy; by distance :math:`\alpha_t \bigl(|p - y|^\gamma (p - y)
+      + \gamma |p - y|^{\gamma - 1} \operatorname{sign}(p - y)\, p (1 - p)\, \ell_0
+      \bigr)`. Those with respect to labels, alpha and gamma are defined.
 
     Raises:
       TypeError: `logits` not floating, `labels` not real, a traced static option.
@@ -84,20 +97,24 @@ def sigmoid_focal_loss(
       [0.0018 0.7019 0.3774]
 
     References:
-      Lin et al., *Focal Loss for Dense Object Detection*, arXiv:1708.02002.
+      Lin et al., *Focal Loss for Dense Object Detection*, arXiv:1708.02002; Li et al.,
+      *Generalized Focal Loss*, arXiv:2006.04388 (distance).
 
     Elsewhere: `optax.sigmoid_focal_loss`, `torchvision.ops.sigmoid_focal_loss` (alpha
-    0.25 by default), `keras.losses.BinaryFocalCrossentropy(from_logits=True)`.
+    0.25 by default), `keras.losses.BinaryFocalCrossentropy(from_logits=True)`;
+    `QualityFocalLoss` of mmdet is the one by distance.
     """
     check = Check("sigmoid_focal_loss")
     check.reduction(reduction)
+    check.choice("modulation", modulation, ("mixture", "distance"))
     check.base(base)
     x = inputs.elements(check, where, logits=logits, labels=labels)
     logit, label, other = x.predictions, x.targets, 1 - x.targets
     loss = logistic_loss(logit, label, other, jnp.ones((), label.dtype))
     if not is_off(gamma, 0):
         gamma = check.parameter("gamma", gamma, loss, low=0)
-        loss = modulated(loss, mixture_modulation(logit, label, other, gamma))
+        by = distance_modulation if modulation == "distance" else mixture_modulation
+        loss = modulated(loss, by(logit, label, other, gamma))
     if alpha is not None:
         alpha = check.parameter("alpha", alpha, loss, low=0, high=1)
         loss = weighted(loss, alpha * label + (1 - alpha) * other)

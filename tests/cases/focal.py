@@ -1,5 +1,7 @@
 """Focal losses."""
 
+import functools
+
 import mpmath as mp
 import numpy as np
 import optax
@@ -40,6 +42,18 @@ def sigmoid_focal_label_gradient(x, y, gamma=2):
     _, missed = certainty(x, y)
     bend = (1 - 2 * p) / missed
     return missed ** mp.mpf(gamma) * (gamma * bend * binary.cross_entropy(x, y) - x)
+
+
+def quality_focal(x, y, gamma=2):
+    return abs(binary.slope(x, y)) ** mp.mpf(gamma) * binary.cross_entropy(x, y)
+
+
+def quality_focal_gradient(x, y, gamma=2):
+    distance = binary.slope(x, y)
+    bend = binary.sigmoid(x) * binary.sigmoid(-x) / distance
+    return abs(distance) ** mp.mpf(gamma) * (
+        distance + gamma * bend * binary.cross_entropy(x, y)
+    )
 
 
 def balance(y):
@@ -136,6 +150,19 @@ CASES = [
         argument=1,
         scales=binary.LOGIT_SCALES,
         optax=optax.sigmoid_focal_loss,
+    ),
+    *(
+        Case(
+            name="sigmoid_focal_loss",
+            variant=f"distance, gamma {gamma}",
+            options={"modulation": "distance", "gamma": gamma},
+            inputs=binary.soft,
+            formula=functools.partial(quality_focal, gamma=gamma),
+            gradient=functools.partial(quality_focal_gradient, gamma=gamma),
+            event=(0, 0),
+            scales=binary.LOGIT_SCALES,
+        )
+        for gamma in (1.0, 2.0)
     ),
     Case(
         name="softmax_focal_loss",
