@@ -40,6 +40,15 @@ NOTEBOOKS_LOCK := $(if $(HAS_FLOCK),flock $(NOTEBOOKS_VENV).lock,)
 PACKAGE_LOCK := $(if $(HAS_FLOCK),flock $(PACKAGE_VENV).lock,)
 PARITY_LOCK := $(if $(HAS_FLOCK),flock $(PARITY_VENV).lock,)
 
+# Tests in several processes, of which one that died is not replaced: pytest-xdist may
+# then wait for ever for tests that it has handed out.
+XDIST := -n $(JOBS) --max-worker-restart 0
+
+# A process for each core needs no more threads than one; and XLA's pool of threads is
+# reported to stand still for good at times, on machines of few cores. What runs on
+# several threads is tested by the targets below that do not say this.
+ONE_THREAD := XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(XLA_FLAGS)"
+
 # Of tests/, what has an environment, and a target, of its own.
 OWN_RUNS := $(addprefix --ignore tests/,accelerator clients devices package parity verify)
 
@@ -64,7 +73,7 @@ test: doctest unit ## Set up, then run the tests
 
 doctest: $(RUN_STAMP) ## Run the examples in the docstrings
 	@echo '==> doctest: the examples in the docstrings'
-	@$(BIN)/python -m pytest -n $(JOBS) --doctest-modules jaxloss
+	@$(ONE_THREAD) $(BIN)/python -m pytest $(XDIST) --doctest-modules jaxloss
 
 optax-suite: $(RUN_STAMP) ## Run optax's own loss tests against jaxloss
 	@echo "==> optax-suite: optax's own loss tests, run against jaxloss"
@@ -73,7 +82,7 @@ optax-suite: $(RUN_STAMP) ## Run optax's own loss tests against jaxloss
 devices: $(RUN_STAMP) ## Run tests/devices on eight virtual devices
 	@echo '==> devices: the tests over several devices, on eight virtual ones'
 	@XLA_FLAGS=--xla_force_host_platform_device_count=8 \
-	  $(BIN)/python -m pytest -n $(JOBS) tests/devices
+	  $(BIN)/python -m pytest $(XDIST) tests/devices
 
 # On what there is: without an accelerator everything is skipped. The environment needs
 # the JAX of that accelerator, such as jax[cuda13]: make accelerator VENV=...
@@ -83,28 +92,28 @@ accelerator: $(RUN_STAMP) ## Run tests/accelerator: the kernels, on a GPU or a T
 
 clients: $(RUN_STAMP) ## Run tests/clients: programs as users write them
 	@echo '==> clients: programs as users write them, with JAX as it comes'
-	@$(BIN)/python -m pytest -n $(JOBS) --confcutdir=tests/clients tests/clients $(ARGS)
+	@$(BIN)/python -m pytest $(XDIST) --confcutdir=tests/clients tests/clients $(ARGS)
 
 unit: $(RUN_STAMP) ## Run tests/: what can be wrong with one loss alone
 	@echo '==> unit: pytest -n $(JOBS) tests $(ARGS)'
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
+	@$(ONE_THREAD) $(BIN)/python -m pytest $(XDIST) --dist loadgroup \
 	  -m 'not thorough and not exhaustive' \
 	  $(OWN_RUNS) tests $(ARGS)
 
 thorough: $(RUN_STAMP) ## Run more of tests/: further rows, laws that compile more
 	@echo '==> thorough: pytest -n $(JOBS) -m thorough tests $(ARGS)'
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
+	@$(ONE_THREAD) $(BIN)/python -m pytest $(XDIST) --dist loadgroup \
 	  -m 'thorough and not exhaustive' $(OWN_RUNS) tests $(ARGS)
 
 exhaustive: $(RUN_STAMP) ## Run the rest of tests/: further rows, dtypes, scales, laws
 	@echo '==> exhaustive: pytest -n $(JOBS) -m exhaustive tests $(ARGS)'
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m exhaustive \
+	@$(ONE_THREAD) $(BIN)/python -m pytest $(XDIST) --dist loadgroup -m exhaustive \
 	  $(OWN_RUNS) tests $(ARGS)
 
 parity: ## Hold the losses to torch, keras, rax, jaxopt, scikit-learn and scipy
 	@$(PARITY_LOCK) $(MAKE) --no-print-directory _install-parity
 	@echo '==> parity: pytest -n $(JOBS) tests/parity $(ARGS)'
-	@$(PARITY_VENV)/bin/python -m pytest -n $(JOBS) --confcutdir=tests/parity \
+	@$(PARITY_VENV)/bin/python -m pytest $(XDIST) --confcutdir=tests/parity \
 	  tests/parity $(ARGS)
 
 verify-kernels: $(RUN_STAMP) ## Compile the kernels for TPU and Hopper, on any machine
@@ -246,5 +255,5 @@ _install-package:
 	  $(PYTHON) -m venv $(PACKAGE_VENV); fi; \
 	echo '==> $(PACKAGE_VENV): installing build, twine, packaging and pytest'; \
 	$(PACKAGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-	  build 'packaging>=25' 'pytest>=8.4' twine; \
+	  build 'packaging>=25' 'pytest>=9' twine; \
 	touch $(PACKAGE_VENV)/.installed
