@@ -439,15 +439,17 @@ from jaxloss._linear.contrastive import (
     info_nce_loss as info_nce_loss,
     siglip_loss as siglip_loss,
 )
+from jaxloss._linear.cross_entropy import (
+    linear_softmax_cross_entropy as linear_softmax_cross_entropy,
+)
 from jaxloss._linear.distillation import (
     linear_distillation_loss as linear_distillation_loss,
 )
 from jaxloss._linear.generic import (
     linear_loss as linear_loss,
 )
-from jaxloss._linear.losses import (
+from jaxloss._linear.log_probs import (
     linear_log_probs as linear_log_probs,
-    linear_softmax_cross_entropy as linear_softmax_cross_entropy,
 )
 from jaxloss._linear.plan import (
     explain as explain,

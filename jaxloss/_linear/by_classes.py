@@ -79,9 +79,10 @@ class ClassChunks:
     row: Callable[[Tree, Tree], Row]
     """(shared, per_token) -> what the losses of all tokens depend on."""
 
-    def total(self, inputs: Inputs, weights: Array) -> Array:
-        """Σ_i weights_i · loss_i; a token that weighs nothing contributes nothing."""
-        return _total(self, inputs, weights)
+    def total(self, inputs: Inputs, weights: Array) -> tuple[Array, Tree]:
+        """Σ_i weights_i · loss_i, and nothing beside it; a token that weighs nothing
+        contributes nothing."""
+        return _total(self, inputs, weights), ()
 
 
 def total_of(
@@ -90,7 +91,9 @@ def total_of(
     reduction: Reduction,
     base: float | None,
     row: Callable[[Tree, Tree], Row],
-) -> Callable[[Inputs, Array], Array] | None:
+    *,
+    predictions: bool,
+) -> Callable[[Inputs, Array], tuple[Array, Tree]] | None:
     """The sum over the losses with chunks of classes, if that was asked for."""
     size = x.settings.class_chunk_size
     if size is None:
@@ -98,6 +101,7 @@ def total_of(
     for asked, what in (
         (reduction == "none", 'losses one by one (`reduction="none"`)'),
         (x.settings.axis_name is not None, "an `axis_name`"),
+        (predictions, "`return_predictions`"),
     ):
         if asked:
             raise check.unable(

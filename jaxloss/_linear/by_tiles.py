@@ -36,6 +36,8 @@ def choose(
     options: Options,
     base: float | None,
     of_head: Callable[[Inputs], OfHead],
+    *,
+    predictions: bool,
 ) -> Callable[[Plan], tuple[Plan, Tiled | None]] | None:
     """What of a plan the kernels do, if an implementation was asked for that has them.
 
@@ -50,6 +52,8 @@ def choose(
     dtypes = x.hidden.dtype, x.kernel.dtype
     shape = kernels.Shape(tokens, units, x.classes_here, *dtypes)
     fit = kernels.fit(name, shape, options, columns)
+    if predictions:
+        fit = "tells no predictions"
     if columns is not None:
         no = fit if isinstance(fit, str) else None
         if asked.logits_dtype is not None:

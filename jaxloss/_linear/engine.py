@@ -27,13 +27,12 @@ from jaxloss._core.mesh import Tree, all_mesh_axes, mesh_axes, varying
 from jaxloss._core.numerics import weighted
 from jaxloss._core.tangents import Split, is_zero, jvp, mask, nonzero
 from jaxloss._core.types import Array
-from jaxloss._linear.product import accumulator, factors, product
+from jaxloss._linear.product import accumulator, product, scaled
 from jaxloss._linear.tracing import is_mapped, whole
 
 Backward = Literal["recompute", "save"]
 """How the losses one by one are differentiated: the logits of a chunk again, or their
 derivative kept in the dtype of the hidden states."""
-
 
 Step = Callable[[Array, Tree, Tree, Array, jnp.dtype], tuple[Array, Array]]
 
@@ -93,15 +92,18 @@ class Engine:
     dtype asked for: (logits as they are stored, shared, per_token, weights, dtype)."""
     tiled: Tiled | None = None
     """The same losses, tile by tile."""
+    beside: Callable[[Array, Tree, Tree], Tree] | None = None
+    """What else is told of a chunk of logits, each [chunk], without a derivative."""
 
     # ------------------------------------------------------------------ the two forms
 
-    def losses(self, inputs: Inputs) -> Tree:
-        """The losses one by one, each [tokens]."""
+    def losses(self, inputs: Inputs) -> tuple[Tree, Tree]:
+        """The losses one by one, each [tokens], and what is told beside them."""
         return _losses(self, inputs)
 
-    def total(self, inputs: Inputs, weights: Array) -> Array:
-        """Σ_i weights_i · loss_i; a token that weighs nothing contributes nothing."""
+    def total(self, inputs: Inputs, weights: Array) -> tuple[Array, Tree]:
+        """Σ_i weights_i · loss_i, and what is told beside the losses; a token that
+        weighs nothing contributes nothing."""
         return _total(self, inputs, weights)
 
     # ------------------------------------------------------------------ pieces
@@ -130,6 +132,12 @@ class Engine:
         if bias is None:
             return self.stored(hidden, kernel)
         return self.logits(hidden, kernel, bias)
+
+    def others(self, z: Array, shared: Tree, per_token: Tree) -> Tree:
+        """What is told beside the losses."""
+        if self.beside is None:
+            return ()
+        return self.beside(jax.lax.stop_gradient(z), shared, per_token)
 
     def tangent(self, hidden: Array, kernel: Array) -> Array:
         """What either, as a tangent, adds to the logits' tangent."""
@@ -173,16 +181,17 @@ def _wide(x: Array) -> Array:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _losses(engine: Engine, inputs: Inputs) -> Tree:
+def _losses(engine: Engine, inputs: Inputs) -> tuple[Tree, Tree]:
     inputs = engine.spread(inputs, inputs)
     if engine.tiled is not None:
-        return engine.tiled.losses(inputs)
+        return engine.tiled.losses(inputs), ()
 
     def body(carry, chunk, _):
         hidden, per_token = chunk
         logits = engine.logits if engine.step is None else engine.for_step
         z = logits(hidden, inputs.kernel, inputs.bias)
-        return carry, engine.row(z, inputs.shared, per_token)
+        others = engine.others(z, inputs.shared, per_token)
+        return carry, (engine.row(z, inputs.shared, per_token), others)
 
     return engine.scan(body, (), (inputs.hidden, inputs.per_token))[1]
 
@@ -192,9 +201,9 @@ def _losses_jvp(engine: Engine, primals, tangents):
     # what every chunk uses in the dtype of its tangent: hence tangents in float32.
     (inputs,), (d,) = primals, tangents
     if engine.backward == "save":
-        losses, slopes = whole(functools.partial(_slopes, engine))(inputs)
+        told, slopes = whole(functools.partial(_slopes, engine))(inputs)
     else:
-        losses, slopes = _losses(engine, inputs), None
+        told, slopes = _losses(engine, inputs), None
     like = inputs
     inputs = engine.spread(like, inputs)
     shared = Split.of(inputs.shared, mask(d.shared))
@@ -235,15 +244,21 @@ def _losses_jvp(engine: Engine, primals, tangents):
 
     chunks = inputs.hidden, dhidden, slopes, rows.active, rows.fixed, drows
     # Of a chunk nothing is kept but what it is computed from.
-    return losses, engine.scan(jax.checkpoint(body, prevent_cse=False), (), chunks)[1]
+    body = jax.checkpoint(body, prevent_cse=False)
+    return told, (engine.scan(body, (), chunks)[1], _still(told[1]))
 
 
 _losses.defjvp(_losses_jvp, symbolic_zeros=True)
 
 
-def _slopes(engine: Engine, inputs: Inputs) -> tuple[Array, Array]:
-    """The losses and their derivatives with respect to the logits, in the dtype of the
-    hidden states."""
+def _still(others: Tree) -> Tree:
+    """The tangents of what has no derivative."""
+    return jax.tree.map(lambda x: varying(jnp.zeros_like(x), mesh_axes(x)), others)
+
+
+def _slopes(engine: Engine, inputs: Inputs) -> tuple[tuple[Array, Tree], Array]:
+    """The losses with what is told beside them, and their derivatives with respect to
+    the logits, in the dtype of the hidden states."""
     inputs = engine.spread(inputs, inputs)
 
     def body(carry, chunk, _):
@@ -251,7 +266,8 @@ def _slopes(engine: Engine, inputs: Inputs) -> tuple[Array, Array]:
         z = engine.logits(hidden, inputs.kernel, inputs.bias)
         loss, pull = jax.vjp(lambda z: engine.row(z, inputs.shared, per_token), z)
         (slope,) = pull(jnp.ones_like(loss))
-        return carry, (loss, slope.astype(hidden.dtype))
+        others = engine.others(z, inputs.shared, per_token)
+        return carry, ((loss, others), slope.astype(hidden.dtype))
 
     return engine.scan(body, (), (inputs.hidden, inputs.per_token))[1]
 
@@ -263,9 +279,12 @@ def _sum(losses: Array, weights: Array) -> Array:
     return jnp.sum(weighted(losses, weights))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _total(engine: Engine, inputs: Inputs, weights: Array) -> Array:
-    return _sum(_losses(engine, inputs), weights)
+def _one_by_one(engine: Engine, inputs: Inputs, weights: Array) -> tuple[Array, Tree]:
+    losses, others = _losses(engine, inputs)
+    return _sum(losses, weights), others
+
+
+_total = jax.custom_jvp(_one_by_one, nondiff_argnums=(0,))
 
 
 def _total_jvp(engine: Engine, primals, tangents):
@@ -273,13 +292,10 @@ def _total_jvp(engine: Engine, primals, tangents):
     if any(mask((d.kernel, d.bias, d.shared))) and is_mapped(primals):
         # One kernel under several sums, as when losses of examples are mapped and then
         # averaged: a gradient for each sum would be as many kernels.
-        def total(inputs, weights):
-            return _sum(_losses(engine, inputs), weights)
-
-        return jvp(total, primals, tangents)
+        return jvp(functools.partial(_one_by_one, engine), primals, tangents)
     wanted = Wanted(*map(mask, d))
     gradients_of = whole(functools.partial(_gradients, engine, wanted))
-    losses, gradients = gradients_of(inputs, weights)
+    losses, others, gradients = gradients_of(inputs, weights)
     dtotal = here = jnp.zeros((), losses.dtype)
     for gradient, tangent in zip(gradients, nonzero(d), strict=True):
         share = jnp.vdot(_wide(gradient), _wide(tangent)).astype(dtotal.dtype)
@@ -292,7 +308,7 @@ def _total_jvp(engine: Engine, primals, tangents):
         dtotal += jax.lax.psum(here, engine.axis_name)
     if not is_zero(dweights):
         dtotal += jnp.vdot(losses, dweights)
-    return _sum(losses, weights), dtotal
+    return (_sum(losses, weights), others), (dtotal, _still(others))
 
 
 _total.defjvp(_total_jvp, symbolic_zeros=True)
@@ -300,8 +316,9 @@ _total.defjvp(_total_jvp, symbolic_zeros=True)
 
 def _gradients(
     engine: Engine, wanted: Wanted, inputs: Inputs, weights: Array
-) -> tuple[Array, list[Array]]:
-    """The losses, and the gradients of their weighted sum, in the order of the leaves.
+) -> tuple[Array, Tree, list[Array]]:
+    """The losses, what is told beside them, and the gradients of their weighted sum, in
+    the order of the leaves.
 
     Those with respect to what every token uses are sums over the chunks, in float32.
     """
@@ -311,7 +328,9 @@ def _gradients(
     in_tiles = None if engine.tiled is None else engine.tiled.gradients
     if in_tiles is not None and not any((*wanted.shared, *wanted.per_token)):
         by_chunks = functools.partial(_rounded_gradients, engine, wanted)
-        return whole(functools.partial(in_tiles, wanted), by_chunks)(inputs, weights)
+        of_tiles = whole(functools.partial(in_tiles, wanted), by_chunks)
+        losses, gradients = of_tiles(inputs, weights)
+        return losses, (), gradients
     shared = Split.of(inputs.shared, wanted.shared)
     rows = Split.of(inputs.per_token, wanted.per_token)
     (of_hidden,), (of_kernel,) = wanted.hidden, wanted.kernel
@@ -339,7 +358,8 @@ def _gradients(
             z = engine.logits(hidden, inputs.kernel, inputs.bias)
             loss, pull = jax.vjp(row, z, shared.active, active)
             slope, dshared, drows = pull(weight)
-        factor, unit = _factor(slope, hidden.dtype, inputs.kernel.dtype)
+        factor, unit = scaled(slope, hidden.dtype, inputs.kernel.dtype)
+        others = engine.others(z, inputs.shared, rows.join(active, fixed))
         dhidden = []
         if of_hidden:
             contract = (1, engine.class_axis)
@@ -352,7 +372,7 @@ def _gradients(
             here.append(jnp.sum(slope, axis=0))
         here += [_wide(t) for t in dshared]
         sums = [total + share for total, share in zip(sums, here, strict=True)]
-        return sums, (loss, dhidden, drows)
+        return sums, (loss, others, dhidden, drows)
 
     summed = [inputs.kernel] if of_kernel else []
     if of_bias and inputs.bias is not None:
@@ -362,8 +382,9 @@ def _gradients(
         varying(jnp.zeros(x.shape, accumulator(x.dtype)), mesh_axes(x)) for x in summed
     ]
     chunks = inputs.hidden, rows.active, rows.fixed
-    sums, (losses, dhidden, drows) = engine.scan(body, zeros, chunks, weights)
-    return losses, [*dhidden, *sums, *drows]
+    sums, told = engine.scan(body, zeros, chunks, weights)
+    losses, others, dhidden, drows = told
+    return losses, others, [*dhidden, *sums, *drows]
 
 
 def _rounded_gradients(
@@ -371,23 +392,9 @@ def _rounded_gradients(
 ) -> tuple[Array, list[Array]]:
     """Those of the head by chunks, in the dtypes of the inputs."""
     by_chunks = dataclasses.replace(engine, tiled=None)
-    losses, gradients = _gradients(by_chunks, wanted, inputs, weights)
+    losses, _, gradients = _gradients(by_chunks, wanted, inputs, weights)
     of_head = wanted.hidden + wanted.kernel + wanted.bias
     leaves = jax.tree.leaves(inputs[:3])
     dtypes = [x.dtype for x, is_in in zip(leaves, of_head, strict=True) if is_in]
     pairs = zip(gradients, dtypes, strict=True)
     return losses, [gradient.astype(dtype) for gradient, dtype in pairs]
-
-
-def _factor(slope: Array, *dtypes: jnp.dtype) -> tuple[Array, Array | float]:
-    """The derivative with respect to the logits, in the dtype to multiply it in, and
-    the unit in which it stands there."""
-    dtype = factors(*dtypes)
-    if dtype != jnp.float16:
-        return slope.astype(dtype), 1.0
-    # Most probabilities are below what float16 can hold: the largest entry becomes
-    # about a thousand, by a power of two.
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(slope), initial=0))
-    exponent = jnp.where(largest > 0, jnp.frexp(largest)[1] - 10, 0)
-    unit = jnp.ldexp(jnp.ones((), slope.dtype), exponent)
-    return jnp.ldexp(slope, -exponent).astype(dtype), unit

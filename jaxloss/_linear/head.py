@@ -235,12 +235,14 @@ def compute(
     normalizer: Array | None = None,
     reduction: Reduction,
     arrays: int,
-    by_classes: Callable[[Inputs, Array], Array] | None = None,
+    by_classes: Callable[[Inputs, Array], tuple[Array, Tree]] | None = None,
     step: Step | None = None,
     chosen: tuple[str, str] | None = None,
     in_tiles: Callable[[plan.Plan], tuple[plan.Plan, Tiled | None]] | None = None,
+    predicted: Callable[[Array, Tree, Tree], Array] | None = None,
 ) -> Tree:
-    """The losses of a head, masked, weighted and reduced.
+    """The losses of a head, masked, weighted and reduced; and its predictions if those
+    are asked for.
 
     Args:
       row: (logits [chunk, classes], shared, per_token) -> losses.
@@ -252,6 +254,7 @@ def compute(
       step: the same by a kernel (see `Engine`).
       chosen: the implementation and its reason, if there are several.
       in_tiles: what of the plan runs without the logits of a chunk, and how.
+      predicted: (logits [chunk, classes], shared, per_token) -> classes, -1 for none.
     """
     factor = check.weights(weights, x.like)
     factor = None if factor is None else factor.reshape(-1)
@@ -281,30 +284,36 @@ def compute(
     )
     planned, tiled = (planned, None) if in_tiles is None else in_tiles(planned)
     explained.note(planned)
-    engine = Engine(row, x.chunk, x.class_axis, name, backward, stored, step, tiled)
+    engine = Engine(
+        row, x.chunk, x.class_axis, name, backward, stored, step, tiled, predicted
+    )
     arguments = Inputs(states, x.kernel, x.bias, shared, per_token)
     _check_tokens(check, x, (states, per_token, factor))
     if reduction == "none":
-        losses = engine.losses(arguments)
-        return jax.tree.map(
+        losses, classes = engine.losses(arguments)
+        result = jax.tree.map(
             lambda loss: gathered.spread(
                 reduce(loss, where=keep, weights=factor)
             ).reshape(x.shape),
             losses,
         )
-    dtype = x.like.dtype
-    share = jnp.ones(tokens, dtype) if factor is None else factor
-    if keep is not None:
-        share = jnp.where(keep, share, 0)
-    count = None
-    if reduction == "mean":
-        count = jnp.sum(share if normalizer is None else share * normalizer)
-    final = tiled is not None and tiled.gradients is not None
-    if count is not None and (final or by_classes is not None):
-        # The gradients are rounded where they are computed: the count is in them.
-        share, count = divided(share, count), None
-    total = (by_classes or engine.total)(arguments, share)
-    return gathered.loud(total if count is None else divided(total, count))
+    else:
+        dtype = x.like.dtype
+        share = jnp.ones(tokens, dtype) if factor is None else factor
+        if keep is not None:
+            share = jnp.where(keep, share, 0)
+        count = None
+        if reduction == "mean":
+            count = jnp.sum(share if normalizer is None else share * normalizer)
+        final = tiled is not None and tiled.gradients is not None
+        if count is not None and (final or by_classes is not None):
+            # The gradients are rounded where they are computed: the count is in them.
+            share, count = divided(share, count), None
+        total, classes = (by_classes or engine.total)(arguments, share)
+        result = gathered.loud(total if count is None else divided(total, count))
+    if predicted is None:
+        return result
+    return result, gathered.predictions(classes).reshape(x.shape)
 
 
 class _Gathered(NamedTuple):
@@ -322,11 +331,18 @@ class _Gathered(NamedTuple):
     def loud(self, value: Array) -> Array:
         return value if self.poison is None else value * self.poison.astype(value.dtype)
 
-    def spread(self, losses: Array) -> Array:
+    def spread(self, values: Array, elsewhere: float = 0) -> Array:
         if self.place is None:
-            return losses
-        zeros = jnp.zeros(self.tokens, losses.dtype)
-        return self.loud(zeros.at[self.place].set(losses, mode="drop"))
+            return values
+        all_tokens = jnp.full(self.tokens, elsewhere, values.dtype)
+        return self.loud(all_tokens.at[self.place].set(values, mode="drop"))
+
+    def predictions(self, classes: Array) -> Array:
+        """The classes in their places: -1 where there is no token, or one too many."""
+        keep = self.chosen[2]
+        classes = classes if keep is None else jnp.where(keep, classes, -1)
+        classes = self.spread(classes, -1)
+        return jnp.where(classes >= 0, classes, -1).astype(jnp.int32)
 
 
 def _gather(x: Head, per_token: Tree) -> _Gathered:

@@ -48,6 +48,20 @@ def factors(*dtypes: jnp.dtype) -> jnp.dtype:
     return dtypes[0] if len(set(dtypes)) == 1 else accumulator(*dtypes)
 
 
+def scaled(slope: Array, *dtypes: jnp.dtype) -> tuple[Array, Array | float]:
+    """The derivative with respect to the logits, in the dtype to multiply it in, and
+    the unit in which it stands there."""
+    dtype = factors(*dtypes)
+    if dtype != jnp.float16:
+        return slope.astype(dtype), 1.0
+    # Most probabilities are below what float16 can hold: the largest entry becomes
+    # about a thousand, by a power of two.
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(slope), initial=0))
+    exponent = jnp.where(largest > 0, jnp.frexp(largest)[1] - 10, 0)
+    unit = jnp.ldexp(jnp.ones((), slope.dtype), exponent)
+    return jnp.ldexp(slope, -exponent).astype(dtype), unit
+
+
 def accumulator(*dtypes: jnp.dtype) -> jnp.dtype:
     """The dtype of a sum of products: float64 if any factor is, else float32."""
     return jnp.dtype("float64" if jnp.dtype("float64") in dtypes else "float32")

@@ -104,4 +104,25 @@ BREAKAGES = [
         "dtotal += jax.lax.pmean(here, engine.axis_name)",
         DEVICES,
     ),
+    Breakage(
+        "a token that is not kept has a prediction",
+        "_linear/head.py",
+        "classes = classes if keep is None else jnp.where(keep, classes, -1)",
+        "",
+        "tests/test_linear_predictions.py -k masks",
+    ),
+    Breakage(
+        "the first class is predicted, whatever the logits are",
+        "_core/axes.py",
+        "jnp.where(highest, each, here), axis=along, keepdims=True, initial=here",
+        "jnp.where(highest, each, here), axis=along, keepdims=True, initial=0",
+        "tests/test_linear_predictions.py -k largest",
+    ),
+    Breakage(
+        "predictions count the classes of their own device",
+        "_core/axes.py",
+        "first = jnp.where(first < here, first + before, everywhere)",
+        "first = jnp.where(first < here, first, everywhere)",
+        f"{DEVICES} -k predictions",
+    ),
 ]

@@ -122,6 +122,41 @@ def test_classes_over_devices(shape, name, mode):
     close(actual, transform(theirs, tangents(arrays))(*arrays))
 
 
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_predictions_are_those_of_all_classes(reduction):
+    hidden, kernel, bias, _, labels = problem()
+    # Equal ones on two devices: the first of them counts.
+    kernel = kernel.at[:, 5].set(kernel[:, 20])
+    bias = bias.at[jnp.array([5, 20])].set(2.0)
+    hidden = hidden.at[7].set(jnp.nan)
+
+    def here(hidden, kernel, bias, labels):
+        loss, classes = jaxloss.linear_softmax_cross_entropy(
+            hidden,
+            kernel,
+            labels,
+            bias=bias,
+            chunk_size=3,
+            axis_name="model",
+            reduction=reduction,
+            return_predictions=True,
+        )
+        return jax.lax.psum(jnp.sum(loss), "data"), classes
+
+    sharded = jax.shard_map(
+        here,
+        mesh=mesh_of((2, 4)),
+        in_specs=(P("data"), P(None, "model"), P("model"), P("data")),
+        out_specs=(P(), P("data")),
+    )
+    arrays = hidden, kernel, bias
+    of = jax.value_and_grad(lambda *a: sharded(*a, labels), every, has_aux=True)
+    (_, classes), _ = jax.jit(of)(*arrays)
+    expected = jnp.argmax(hidden @ kernel + bias[None, :], axis=1)
+    assert (expected == 5).any() and not (expected == 20).any()
+    np.testing.assert_array_equal(classes, expected.at[7].set(-1))
+
+
 @pytest.mark.parametrize("backward", ["recompute", "save"])
 @pytest.mark.parametrize("mode", ["value", "gradient", "jvp"])
 def test_one_by_one(mode, backward):
