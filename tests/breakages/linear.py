@@ -22,7 +22,7 @@ BREAKAGES = [
     ),
     Breakage(
         "the derivative of a float16 head is not scaled up",
-        "_linear/engine.py",
+        "_linear/product.py",
         "if dtype != jnp.float16:",
         "if dtype is not None:",
         f"{HEAD} -k float16",
@@ -114,8 +114,8 @@ BREAKAGES = [
     Breakage(
         "the first class is predicted, whatever the logits are",
         "_core/axes.py",
-        "jnp.where(highest, each, here), axis=along, keepdims=True, initial=here",
-        "jnp.where(highest, each, here), axis=along, keepdims=True, initial=0",
+        "first = jnp.where(x == peak(x, axis), each, here)",
+        "first = jnp.where(x == peak(x, axis), 0, here)",
         "tests/test_linear_predictions.py -k largest",
     ),
     Breakage(
