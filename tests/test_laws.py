@@ -98,7 +98,15 @@ def test_numpy_arrays_are_taken(case: Case):
 @over(of="program")
 def test_vmap_is_a_batch(case: Case):
     arrays = compiled(case).arrays
-    one = functools.partial(value_and_gradient, loss_of(case), case)
+    rank = compiled(case).ordinary.value.ndim
+    # An option for each of the losses is one for each of an example's.
+    options = {
+        name: option[0] if np.ndim(option) == rank and len(option) == 1 else option
+        for name, option in case.options.items()
+    }
+    one = functools.partial(
+        value_and_gradient, functools.partial(case.loss, **options), case
+    )
     value, gradient = jax.jit(jax.vmap(lambda *example: one(example)))(*arrays)
     expected = compiled(case).ordinary
     close(value, expected.value)
@@ -218,6 +226,15 @@ def test_nan_is_loud(case: Case):
     assert not np.isnan(per_example[1:]).any()
     close(actual.value[1:], clean.value[1:])
     close(actual.gradient[1:], clean.gradient[1:])
+    # So does one of any other argument. (On which entries of it a loss depends, a
+    # label may say.)
+    for i, array in enumerate(arrays):
+        if i != at and jnp.issubdtype(array.dtype, jnp.inexact):
+            poisoned = array.copy()
+            poisoned[0] = np.nan
+            others = *arrays[:i], poisoned, *arrays[i + 1 :]
+            value = compiled(case).plain(others).value
+            assert np.isnan(value[0]).any(), (i, value[0])
 
 
 @over(of="loss")
@@ -354,6 +371,9 @@ def test_removed_entries_are_not_there(case: Case):
     fewer, spoiled = [], []
     for array, event in zip(arrays, case.event, strict=True):
         if event == 1 and jnp.issubdtype(array.dtype, jnp.floating):
+            # An example that keeps nothing of its target contributes nothing.
+            nothing = np.all(array[..., :removed] == 0, axis=-1)
+            array = np.where(nothing[..., None], array[..., ::-1], array)
             fewer.append(array[..., :removed])
             spoiled.append(np.where(entries, array, np.float32(np.nan)))
         else:

@@ -155,6 +155,18 @@ def test_temperatures_have_derivatives():
 # ------------------------------------------------------------------ values
 
 
+@pytest.mark.parametrize("place", range(3))
+def test_value_clipping_hides_no_nan(place):
+    def loss(values, returns, old_values):
+        return jaxloss.value_clip_loss(values, returns, old_values=old_values)
+
+    arrays = [f32(1.0, 1.0), f32(2.0, 0.5), f32(0.9, 0.0)]
+    arrays[place] = arrays[place].at[1].set(np.nan)
+    value, slope = value_and_slope(loss, *arrays)
+    assert (np.isnan(value) == [False, True]).all()
+    assert (np.isnan(slope) == [False, True]).all()
+
+
 def test_value_clipping_by_hand():
     old = jnp.zeros(4)
     values, returns = f32(0.1, 0.5, 0.5, -0.5), f32(1, 1, 0, -0.25)

@@ -453,3 +453,19 @@ def test_the_gradient_where_it_is_not_scattered(monkeypatch):
     assert calls
     for one, other in zip(scattered, selected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        jaxloss.softmax_cross_entropy,
+        jaxloss.poly_loss_cross_entropy,
+        jaxloss.softmax_focal_loss,
+    ],
+)
+def test_a_target_that_is_nan_has_no_derivative(loss):
+    """Not even where the loss is linear in it."""
+    x, t = jnp.array([1.0, 2.0, 3.0]), jnp.array([0.25, jnp.nan, 0.5])
+    slope = jax.grad(lambda t: loss(x, t))(t)
+    np.testing.assert_array_equal(jnp.isnan(slope), [False, True, False])
+    assert jnp.isnan(jax.grad(lambda x: loss(x, t))(x)).all()

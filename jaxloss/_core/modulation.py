@@ -119,7 +119,7 @@ def _distribution_focal_jvp(axis, primals, tangents):
         fixed = shares * _class_slope(nll, gamma)
         dloss += jax.jvp(lambda x: rows.soft_nll(x, fixed, axis), (x,), (dx,))[1]
     if not isinstance(dshares, SymbolicZero):
-        each = class_focal(nll, gamma)
+        each = class_focal(nll, gamma) + 0 * shares
         dloss += jnp.sum(each * dshares, axis=axis, keepdims=True)
     if not isinstance(dgamma, SymbolicZero):
         each = shares * _finite(class_focal(nll, gamma)) * _log_missed(nll)

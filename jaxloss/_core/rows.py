@@ -359,14 +359,14 @@ def soft_slope(
 
 
 def _soft_nll_jvp(axis, primals, tangents):
-    # dL/dt_j = -log p_j.
+    # dL/dt_j = -log p_j, where t_j is a number.
     (x, targets), (dx, dtargets) = primals, tangents
     loss = soft_nll(x, targets, axis)
     dloss = jnp.zeros_like(loss)
     if not isinstance(dx, SymbolicZero):
         dloss += axes.total(soft_slope(x, targets, axis) * dx, axis)
     if not isinstance(dtargets, SymbolicZero):
-        dloss += axes.total(nll(x, axis) * dtargets, axis)
+        dloss += axes.total((nll(x, axis) + 0 * targets) * dtargets, axis)
     return loss, dloss
 
 
@@ -390,7 +390,7 @@ def _poly_nll_jvp(axis, primals, tangents):
         shares = targets * (1 + epsilon * p.p)
         dloss += jax.jvp(lambda x: soft_nll(x, shares, axis), (x,), (dx,))[1]
     if not isinstance(dtargets, SymbolicZero):
-        slope = nll(x, axis) + epsilon * complements(p)
+        slope = nll(x, axis) + epsilon * complements(p) + 0 * targets
         dloss += axes.total(slope * dtargets, axis)
     if not isinstance(depsilon, SymbolicZero):
         dloss += axes.total(targets * complements(p), axis) * depsilon

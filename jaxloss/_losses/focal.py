@@ -218,7 +218,7 @@ def softmax_focal_loss(
         x, shares = distributed_rows(
             check, axis, where, ignore_index, logits=logits, labels=labels
         )
-        shares = jnp.where((shares >= 0) & (shares <= 1), shares, jnp.nan)
+        shares = shares + jnp.where((shares >= 0) & (shares <= 1), 0, jnp.nan)
         if alpha is not None:
             shares = shares * _class_alpha(check, alpha, x)
         if is_off(gamma, 0):

@@ -323,9 +323,9 @@ def value_clip_loss(
     target, old = jax.lax.stop_gradient((target, old))
     bound = kept_parameter(check, "clip", clip, value, keep, low=0)
     step = value - old
-    error = value - target
+    # A comparison with NaN leaves the error, which must be NaN.
+    error = (value - target) * jnp.where(jnp.isnan(old), jnp.nan, 1)
     clipped = (old - target) + jnp.sign(step) * bound
-    # A comparison with NaN must leave the error, which is NaN.
     beyond = (jnp.abs(step) > bound) & (jnp.abs(clipped) > jnp.abs(error))
     loss = 0.5 * jnp.square(jnp.where(beyond, clipped, error))
     weights = check.weights(weights, loss)

@@ -112,4 +112,11 @@ BREAKAGES = [
         "missed = error * jnp.maximum(error, 0)",
         f"{LAWS} -k dice_loss and squared",
     ),
+    Breakage(
+        "a comparison hides the NaN of an argument",
+        "_losses/policy.py",
+        "error = (value - target) * jnp.where(jnp.isnan(old), jnp.nan, 1)",
+        "error = value - target",
+        f"{LAWS} -k nan_is_loud and value_clip",
+    ),
 ]

@@ -204,6 +204,17 @@ CASES = [
     ),
     Case(
         name="softmax_cross_entropy",
+        variant="by targets",
+        inputs=soft,
+        formula=soft_cross_entropy,
+        gradient=lambda x, t: log_partition(x) - x,
+        event=(1, 1),
+        argument=1,
+        hessian=False,  # linear
+        optax=optax.softmax_cross_entropy,
+    ),
+    Case(
+        name="softmax_cross_entropy",
         variant="all options",
         options={**OPTIONS, "class_weights": CLASS_WEIGHTS},
         inputs=soft,
