@@ -80,7 +80,7 @@ def first_peak(x: Array, axis: RowAxis) -> Array:
     first = jnp.min(first, axis=along, keepdims=True)
     everywhere = classes(x, axis)
     if isinstance(axis, SpreadAxis):
-        before = here * jax.lax.axis_index(axis.name)
+        before = (here * jax.lax.axis_index(axis.name)).astype(first.dtype)
         first = jnp.where(first < here, first + before, everywhere)
         first = jax.lax.pmin(first, axis.name)
     return jnp.where(first < everywhere, first, -1)
