@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items):
 
 
 # What JAX has traced and compiled serves few tests beyond its own row or file, and
-# piles up: a process held 5 GB after a thousand tests, and 2.5 GB with this.
+# piles up: a process held 5 GB after a thousand tests.
 CLEARED_EVERY = 400
 _run = 0
 

@@ -371,7 +371,8 @@ def test_removed_entries_are_not_there(case: Case):
     fewer, spoiled = [], []
     for array, event in zip(arrays, case.event, strict=True):
         if event == 1 and jnp.issubdtype(array.dtype, jnp.floating):
-            # An example that keeps nothing of its target contributes nothing.
+            # An example that keeps nothing of its target contributes nothing, which is
+            # another contract: here it is given a target that stays.
             nothing = np.all(array[..., :removed] == 0, axis=-1)
             array = np.where(nothing[..., None], array[..., ::-1], array)
             fewer.append(array[..., :removed])

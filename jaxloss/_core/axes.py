@@ -72,7 +72,7 @@ def first_peak(x: Array, axis: RowAxis) -> Array:
     """The index of the maximum of a row, the first of several; -1 in a row with NaN.
 
     A number of float32, in which indices below 2^24 are exact. (`argmax` keeps index
-    and value at once, which is nine times as slow on CPU.)
+    and value at once, which XLA has a far slower loop for on CPU.)
     """
     along, here = index(axis) % x.ndim, x.shape[index(axis)]
     each = jax.lax.broadcasted_iota(jnp.float32, x.shape, along)

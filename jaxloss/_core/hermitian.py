@@ -18,6 +18,7 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import rows
+from jaxloss._core.numerics import unknown
 from jaxloss._core.relative_entropy import bregman
 from jaxloss._core.types import Array
 
@@ -123,7 +124,7 @@ def _gibbs_nll_jvp(primals, tangents):
     if not isinstance(dh, SymbolicZero):
         dloss += inner(gibbs_surplus(h, rho), hermitian(dh))
     if not isinstance(drho, SymbolicZero):
-        dloss += inner(gibbs_energy(h) + _unknown(rho), hermitian(drho))
+        dloss += inner(gibbs_energy(h) + unknown(rho), hermitian(drho))
     return gibbs_nll(h, rho), dloss
 
 
@@ -199,12 +200,6 @@ def _(primals, tangents):
     (h,), (dh,) = primals, tangents
     dh = hermitian(dh)
     return gibbs_energy(h), _multiple(inner(gibbs(h), dh), h) - dh
-
-
-def _unknown(rho: Array) -> Array:
-    """NaN where a state is, beside the derivative by it of a loss that is linear in it:
-    that is the same for all states, but of one that is none it does not exist."""
-    return 0 * rho
 
 
 def _rounding(rho: Array) -> Array:
@@ -333,7 +328,7 @@ def _density_nll_jvp(primals, tangents):
     if not isinstance(dsigma, SymbolicZero):
         dloss -= inner(log_tangent(sigma, rho), hermitian(dsigma))
     if not isinstance(drho, SymbolicZero):
-        dloss -= inner(log(sigma) + _unknown(rho), hermitian(drho))
+        dloss -= inner(log(sigma) + unknown(rho), hermitian(drho))
     return density_nll(sigma, rho), dloss
 
 

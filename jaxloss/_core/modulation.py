@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import rows
-from jaxloss._core.numerics import logistic_slope, sigmoid, tanh, weighted
+from jaxloss._core.numerics import logistic_slope, sigmoid, tanh, unknown, weighted
 from jaxloss._core.types import Array
 
 # ------------------------------------------------------------------ of a class
@@ -119,7 +119,7 @@ def _distribution_focal_jvp(axis, primals, tangents):
         fixed = shares * _class_slope(nll, gamma)
         dloss += jax.jvp(lambda x: rows.soft_nll(x, fixed, axis), (x,), (dx,))[1]
     if not isinstance(dshares, SymbolicZero):
-        each = class_focal(nll, gamma) + 0 * shares
+        each = class_focal(nll, gamma) + unknown(shares)
         dloss += jnp.sum(each * dshares, axis=axis, keepdims=True)
     if not isinstance(dgamma, SymbolicZero):
         each = shares * _finite(class_focal(nll, gamma)) * _log_missed(nll)

@@ -13,6 +13,15 @@ from jax.custom_derivatives import SymbolicZero
 from jaxloss._core.types import Array
 
 
+def unknown(x: Array) -> Array:
+    """0, but NaN where x is no finite number.
+
+    It stands in the derivative by x of what is linear in x, which is the same for all
+    numbers, and must not be so for what is none.
+    """
+    return 0 * x
+
+
 @jax.custom_jvp
 def weighted(value: Array, weight: Array) -> Array:
     """`weight * value` with 0 * inf = 0: what weighs nothing contributes nothing.

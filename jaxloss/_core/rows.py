@@ -8,10 +8,9 @@ Two statistics of a row carry the softmax family. With m = max x,
   log Σ e^{x_j} = m + log1p(r).
 
 Only differences x_j - m are exponentiated, so a common offset cancels; 1 - p is a sum,
-not a difference, so a saturated row keeps its value, gradient and curvature.
-
-An entry of -inf is a class that is not there. A row without any class has p = 0. One
-entry of +inf is the limit: p = 1 there. Two of them have no limit: NaN.
+not a difference, so a saturated row keeps its value, gradient and curvature. An entry
+of -inf is a class that is not there. A row without any class has p = 0. One entry of
++inf is the limit: p = 1 there. Two of them have no limit: NaN.
 
 Every function takes the axis of the classes and keeps it with size 1 when it reduces.
 The classes may be spread over devices (`axes.SpreadAxis`).
@@ -26,6 +25,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import axes
 from jaxloss._core.fusion import again_elsewhere
+from jaxloss._core.numerics import unknown
 from jaxloss._core.passes import along, bounded
 from jaxloss._core.types import Array
 
@@ -359,14 +359,14 @@ def soft_slope(
 
 
 def _soft_nll_jvp(axis, primals, tangents):
-    # dL/dt_j = -log p_j, where t_j is a number.
+    # dL/dt_j = -log p_j.
     (x, targets), (dx, dtargets) = primals, tangents
     loss = soft_nll(x, targets, axis)
     dloss = jnp.zeros_like(loss)
     if not isinstance(dx, SymbolicZero):
         dloss += axes.total(soft_slope(x, targets, axis) * dx, axis)
     if not isinstance(dtargets, SymbolicZero):
-        dloss += axes.total((nll(x, axis) + 0 * targets) * dtargets, axis)
+        dloss += axes.total((nll(x, axis) + unknown(targets)) * dtargets, axis)
     return loss, dloss
 
 
@@ -390,7 +390,7 @@ def _poly_nll_jvp(axis, primals, tangents):
         shares = targets * (1 + epsilon * p.p)
         dloss += jax.jvp(lambda x: soft_nll(x, shares, axis), (x,), (dx,))[1]
     if not isinstance(dtargets, SymbolicZero):
-        slope = nll(x, axis) + epsilon * complements(p) + 0 * targets
+        slope = nll(x, axis) + epsilon * complements(p) + unknown(targets)
         dloss += axes.total(slope * dtargets, axis)
     if not isinstance(depsilon, SymbolicZero):
         dloss += axes.total(targets * complements(p), axis) * depsilon

@@ -2,7 +2,6 @@
 
 from typing import Literal, Unpack, overload
 
-import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxloss._core import axes
@@ -200,16 +199,13 @@ def linear_softmax_cross_entropy(
     def row(z: Array, shared: Tree, per_token: Tree) -> Array:
         of_all, of_classes = shared
         label, of_each, of_token = per_token
-        options, kept = together(of_all, of_each), Kept(of_classes, of_token).row()
-        if kept is not None:
-            z = jnp.where(kept, z, -jnp.inf)
-        label = label[:, None]
-        return of_label(z, label, options, x.axis, kept=kept, base=base).loss[:, 0]
+        options, kept = together(of_all, of_each), Kept(of_classes, of_token)
+        z, label, there = kept.only(z), label[:, None], kept.row()
+        return of_label(z, label, options, x.axis, kept=there, base=base).loss[:, 0]
 
     def predicted(z: Array, shared: Tree, per_token: Tree) -> Array:
-        kept = Kept(shared[1], per_token[2]).row()
-        if kept is not None:
-            z = jnp.where(kept, z, -jnp.inf)
+        (_, of_classes), (_, _, of_token) = shared, per_token
+        z = Kept(of_classes, of_token).only(z)
         return axes.first_peak(z, x.axis)[:, 0]
 
     def row_of(shared: Tree, per_token: Tree) -> by_classes.Row:

@@ -208,6 +208,11 @@ class Kept(NamedTuple):
         """Lined up with a chunk of logits."""
         return self.of_each if self.of_all is None else self.of_all[None, :]
 
+    def only(self, z: Array) -> Array:
+        """A chunk of logits without the classes not kept."""
+        kept = self.row()
+        return z if kept is None else jnp.where(kept, z, -jnp.inf)
+
 
 def masked(check: Check, x: Head, where: Input | None) -> tuple[Head, Kept]:
     """The head without the tokens not kept, and the classes kept."""

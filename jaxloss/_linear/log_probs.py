@@ -2,7 +2,6 @@
 
 from typing import Literal, Unpack, overload
 
-import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxloss._core import rows
@@ -160,9 +159,7 @@ def linear_log_probs(
     def row(z: Array, shared: Tree, per_token: Tree) -> Tree:
         of_all, of_classes = shared
         label, of_each, of_token = per_token
-        kept = Kept(of_classes, of_token).row()
-        if kept is not None:
-            z = jnp.where(kept, z, -jnp.inf)
+        z = Kept(of_classes, of_token).only(z)
         z, _ = modified(z, together(of_all, of_each), x.axis)
         log_prob = -in_base(rows.label_nll(z, label[:, None], x.axis)[:, 0], base)
         if not return_entropy:
