@@ -29,7 +29,10 @@ SAMPLE_SECONDS, MOST_CALLS = 2e-2, 20
 
 @dataclass
 class Line:
-    """One program on one problem. `status`: measured, wrong, refuses or failed."""
+    """One program on one problem.
+
+    `status`: measured, wrong, refuses, failed, or late: there was no time for it.
+    """
 
     problem: str
     task: str
@@ -166,7 +169,13 @@ class Contest:
     """Seconds that a comparison may take."""
     without: str = ""
     """A pattern of contenders that do not take part."""
+    deadline: float = math.inf
+    """By `time.perf_counter`: afterwards nobody is checked and no round is begun."""
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def late(self) -> bool:
+        return time.perf_counter() > self.deadline
 
     @contextlib.contextmanager
     def spending(self, on: str) -> Iterator[None]:
@@ -224,6 +233,9 @@ class Contest:
             for entry, make in started:
                 line = Line(problem, task, entry.name)
                 lines.append(line)
+                if self.late:
+                    line.status = "late"
+                    continue
                 limit = tolerance if entry.tolerance is None else entry.tolerance
                 try:
                     contender = _checked(make, args, error_of, limit, line, known)
@@ -279,7 +291,8 @@ class Contest:
                     taken = ran(contender, calls[contender.name])
                     samples[contender.name].append(taken)
             spent = time.perf_counter() - start
-            if turn + 1 >= LEAST_ROUNDS and spent > self.budget:
+            enough = turn + 1 >= LEAST_ROUNDS and spent > self.budget
+            if enough or self.late:
                 break
         return samples, failures
 

@@ -17,12 +17,16 @@ is what the next run has for logits; the answer that is checked is that of the f
 run, which has the true ones. Programs of torch that write over their logits do the
 same.
 
-What is found is shown and written to the JSON after every problem.
+What is found is shown and written to the JSON after every problem. All of it ends
+within ten minutes: after `--limit` seconds no problem, no check and no round is begun,
+which is said of each program that it touches; and a program that keeps the device for
+much longer yet ends the run, with a trace of where it stood.
 """
 
 import argparse
 import contextlib
 import datetime
+import faulthandler
 import gc
 import importlib.metadata
 import json
@@ -31,7 +35,7 @@ import shlex
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -72,6 +76,9 @@ TINY: dict[str, Problem] = {
 
 Measure = Callable[[str, Any, Contest], list[Line]]
 """What measures a problem, given its name."""
+
+GRACE = 110
+"""Seconds for what is under way when nothing more is begun: its programs to compile."""
 
 WIDTH = 160
 """Of what is printed where no terminal says how wide it is."""
@@ -148,9 +155,9 @@ def parser(module: str, what: str) -> argparse.ArgumentParser:
     result.add_argument(
         "--limit",
         type=float,
-        default=400.0,
+        default=480.0,
         metavar="S",
-        help="seconds after which no further problem is begun, to end in ten minutes",
+        help=f"seconds after which nothing is begun; {GRACE} later all is over",
     )
     result.add_argument("--json", type=Path, metavar="PATH")
     return result
@@ -167,6 +174,17 @@ def header(module: str, given: Sequence[str]) -> dict[str, Any]:
 def show(what: Any) -> None:
     Console(width=None if sys.stdout.isatty() else WIDTH).print(what)
     sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def over_in_time(options: argparse.Namespace) -> Iterator[None]:
+    """Nothing in Python stops a call that waits for a device: the process ends."""
+    # The trace goes to standard error itself, whatever stands in its place.
+    faulthandler.dump_traceback_later(max(options.limit, 0) + GRACE, exit=True, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def run(
@@ -190,10 +208,12 @@ def run(
     left_out: list[str] = []
     seconds: dict[str, dict[str, float]] = {}
     for name, problem in chosen.items():
-        if time.perf_counter() - begin > options.limit:
+        contest = Contest(
+            options.rounds, options.budget, options.without, begin + options.limit
+        )
+        if contest.late:
             left_out.append(name)
             continue
-        contest = Contest(options.rounds, options.budget, options.without)
         found = measured(measure, name, problem, contest)
         lines += found
         seconds[name] = contest.seconds
@@ -232,7 +252,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "environment": header("kernels", sys.argv[1:] if argv is None else argv),
         "targets": [[t.name, t.problem, t.text] for t in TARGETS],
     }
-    lines = run(problems, measure, options, about, begin)
+    with over_in_time(options):
+        lines = run(problems, measure, options, about, begin)
     show(targets(lines, about["environment"]))
     if options.plot:
         draw(lines, about["environment"], options.plot)

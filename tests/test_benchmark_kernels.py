@@ -1,6 +1,9 @@
 """`benchmarks.kernels` runs, refuses to time what is wrong, and says what it found."""
 
 import json
+import subprocess
+import sys
+import textwrap
 
 import jax
 import jax.numpy as jnp
@@ -145,6 +148,55 @@ def test_after_the_limit_nothing_is_begun(capsys, monkeypatch):
     monkeypatch.setattr(kernels, "measure", None)
     assert kernels.main(["--limit", "-1"]) == 1
     assert "Not begun after" in capsys.readouterr().out
+
+
+def test_after_the_limit_nobody_is_checked_and_no_round_is_begun():
+    """Who was there in time has been timed once, and the others are said to be late."""
+    contest = Contest(rounds=20, budget=60.0)
+    runs = []
+
+    def entry(name):
+        def run():
+            runs.append(name)
+            # The last call before the first round: after it there is no time left.
+            if runs.count(name) == 3:
+                contest.deadline = 0.0
+            return 0.0
+
+        return Entry(name, lambda pool: lambda: Contender(name, run))
+
+    ceiling = compiling("ceiling", lambda: jnp.zeros(3), ())
+    beside, started, _ = contest.prepare(ceiling, [entry("a")], lambda: None)
+    lines, _ = contest.compete("p", "t", started, (), lambda error: error, 1.0, beside)
+    assert lines[0].status == "measured" and runs == ["a"] * (3 + MOST_CALLS)
+    _, started, _ = contest.prepare(ceiling, [entry("b")], lambda: None)
+    lines, _ = contest.compete("p", "t", started, (), lambda error: error, 1.0, beside)
+    assert lines[0].status == "late" and lines[0].seconds is None
+    assert "b" not in runs and kernels.status(lines) == 1
+
+
+def test_who_keeps_the_device_ends_the_run():
+    """In a process of its own, which says where it stood."""
+    program = """
+        import argparse, time
+        from benchmarks import kernels
+
+        kernels.GRACE = 0.1
+        with kernels.over_in_time(argparse.Namespace(limit=-1.0)):
+            pass
+        time.sleep(0.3)
+        print("in time", flush=True)
+        with kernels.over_in_time(argparse.Namespace(limit=0.1)):
+            time.sleep(60)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 1 and done.stdout == "in time\n"
+    assert "Timeout" in done.stderr and "line 11" in done.stderr
 
 
 @pytest.mark.thorough
