@@ -25,6 +25,9 @@ from jaxloss._losses.focal import (
 )
 
 # Margins and Fenchel-Young
+from jaxloss._losses.categorical_hinge import (
+    categorical_hinge_loss as categorical_hinge_loss,
+)
 from jaxloss._losses.margin import (
     hinge_loss as hinge_loss,
     multiclass_hinge_loss as multiclass_hinge_loss,
@@ -195,8 +198,12 @@ from jaxloss._losses.noise_robust import (
     mixup_cross_entropy as mixup_cross_entropy,
     symmetric_cross_entropy as symmetric_cross_entropy,
 )
+from jaxloss._losses.gradient_density import (
+    gradient_density_weights as gradient_density_weights,
+)
 from jaxloss._losses.imbalance import (
     class_balanced_weights as class_balanced_weights,
+    label_distribution_margins as label_distribution_margins,
     logit_adjusted_cross_entropy as logit_adjusted_cross_entropy,
     top_k_mean as top_k_mean,
 )
@@ -381,6 +388,7 @@ from jaxloss._losses.policy import (
     value_clip_loss as value_clip_loss,
 )
 from jaxloss._losses.policy_divergence import (
+    importance_weights as importance_weights,
     kl_estimate as kl_estimate,
     sequence_log_ratio as sequence_log_ratio,
 )

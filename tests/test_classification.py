@@ -211,6 +211,77 @@ def test_class_balanced_weights_at_their_ends():
     assert np.isnan(jaxloss.class_balanced_weights(f32(-1, 2))).any()
 
 
+def test_margins_of_rare_classes():
+    margins = functools.partial(jaxloss.label_distribution_margins, max_margin=1.0)
+    np.testing.assert_allclose(margins(f32(16, 1, 0, 81)), [0.5, 1, 1, 1 / 3], 1e-6)
+    np.testing.assert_array_equal(margins(f32(0, 0)), [1, 1])
+    # A row each, with a margin of its own.
+    both = margins(f32(16, 1, 81, 16).reshape(2, 2), max_margin=f32(1, 3))
+    np.testing.assert_allclose(both, [[0.5, 1], [2, 3]], rtol=1e-6)
+    assert np.isnan(margins(f32(-1, 2))).any()
+
+
+def test_margins_make_the_loss_of_their_paper():
+    x, y = rows(scale=0.5)
+    counts = np.array([4000.0, 250.0, 30.0, 7.0])
+    margins = jaxloss.label_distribution_margins(jnp.asarray(counts, jnp.float32))
+    shifted = wide(x)
+    shifted[np.arange(3), np.asarray(y)] -= 0.5 * (7.0 / counts[np.asarray(y)]) ** 0.25
+    expected = -np.log(softmax(30 * shifted))[np.arange(3), np.asarray(y)]
+    logits = jaxloss.cosface_logits(x, y, margin=margins[y], scale=30.0)
+    np.testing.assert_allclose(cross_entropy(logits, y), expected, rtol=1e-5)
+
+
+NORMS = f32(0.05, 0.07, 0.55, 1.0, 0.95, 0.0)
+
+
+def test_what_many_have_in_common_counts_less():
+    weights, counts = jaxloss.gradient_density_weights(NORMS)
+    np.testing.assert_array_equal(counts, [3, 0, 0, 0, 0, 1, 0, 0, 0, 2])
+    np.testing.assert_allclose(weights, [2 / 3, 2 / 3, 2, 1, 1, 2 / 3], rtol=1e-6)
+    keep = jnp.array([True, False, True, False, True, False])
+    weights, counts = jaxloss.gradient_density_weights(NORMS, bins=2, where=keep)
+    np.testing.assert_array_equal(counts, [1, 2])
+    np.testing.assert_allclose(weights, [1.5, 0, 0.75, 0, 0.75, 0], rtol=1e-6)
+    weights, counts = jaxloss.gradient_density_weights(NORMS, where=jnp.zeros(6, bool))
+    assert not weights.any() and not counts.any()
+
+
+def test_the_density_is_a_moving_average():
+    density = functools.partial(jaxloss.gradient_density_weights, bins=2)
+    _, counts = density(NORMS)
+    np.testing.assert_array_equal(counts, [3, 3])
+    few = f32(0.1, 0.2)
+    # The second bin stays as it was, and is not one of those that are not empty.
+    weights, after = density(few, counts=counts, momentum=0.5)
+    np.testing.assert_array_equal(after, [2.5, 3])
+    np.testing.assert_allclose(weights, [0.8, 0.8], rtol=1e-6)
+    # A bin that was never met begins with its count.
+    _, first = density(NORMS, counts=f32(0, 1))
+    np.testing.assert_array_equal(first, [3, 0.75 + 0.25 * 3])
+    for bad in (0, 2.0, True):
+        with pytest.raises(ValueError, match="`bins`"):
+            jaxloss.gradient_density_weights(NORMS, bins=bad)
+
+
+def test_a_norm_that_is_none_has_no_weight():
+    weights, counts = jaxloss.gradient_density_weights(f32(0.5, -0.1, 1.1, np.nan))
+    np.testing.assert_array_equal(np.isnan(weights), [False, True, True, True])
+    assert weights[0] == 1 and counts.sum() == 1
+
+
+def test_scaling_by_the_token_is_the_generalized_cross_entropy():
+    """Dynamic fine-tuning: a held factor p_y has the gradient of 1 - p_y."""
+    x, y = rows(scale=3.0)
+
+    def scaled(x):
+        nll = cross_entropy(x, y)
+        return jnp.sum(jax.lax.stop_gradient(jnp.exp(-nll)) * nll)
+
+    _, gradient = value_and_grad(jaxloss.generalized_cross_entropy, x, y, q=1.0)
+    np.testing.assert_allclose(gradient, jax.grad(scaled)(x), rtol=2e-6, atol=1e-9)
+
+
 def test_top_k_mean():
     losses = f32(0.5, 3.0, 0.25, 2.0, 2.0)
     top = jaxloss.top_k_mean

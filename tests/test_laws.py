@@ -198,15 +198,20 @@ def numbers_of(case: Case) -> dict[str, np.floating]:
 
 @over(of="program", batched=False, when=numbers_of)
 def test_numbers_may_be_traced(case: Case):
-    """Hyperparameters take traced arrays, and mean the same."""
+    """Hyperparameters may be arrays, and mean the same; no NaN of one is hidden."""
+    numbers = numbers_of(case)
 
     @jax.jit
     def traced(numbers, arrays):
         loss = with_options(case, **numbers)
         return (jax.vmap(loss) if case.vmapped else loss)(*arrays)
 
-    value = traced(numbers_of(case), compiled(case).arrays)
+    value = traced(numbers, compiled(case).arrays)
     close(value, compiled(case).ordinary.value)
+    # Of those that the case gives, and so uses. (On which entries, their values say.)
+    for name in numbers.keys() & case.options.keys():
+        spoiled = numbers | {name: np.float32(np.nan)}
+        assert np.isnan(traced(spoiled, compiled(case).arrays)).any(), name
 
 
 # ------------------------------------------------------------------ values

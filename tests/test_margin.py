@@ -352,3 +352,41 @@ def test_errors_say_the_way_out():
         jax.jit(lambda i: hinge(scores, labels, ignore_index=i))(1)
     with pytest.raises(ValueError, match="`targets` must be of the shape"):
         jaxloss.hinge_loss(jnp.zeros(2, jnp.float32), jnp.ones((2, 1), jnp.float32))
+
+
+# ------------------------------------------------------------------ shares of classes
+
+
+def test_a_categorical_hinge_has_a_rival_of_score_zero():
+    """Where all others are below 0; else it is that of the strongest rival."""
+    x = jnp.asarray([[2.0, 1.5, 0.25], [0.5, -1.0, -2.0], [3.0, -1.0, -2.0]])
+    label = jnp.zeros(3, jnp.int32)
+    targets = jnp.asarray(np.eye(3)[np.zeros(3, int)], jnp.float32)
+    loss = jaxloss.categorical_hinge_loss(x, targets)
+    np.testing.assert_array_equal(loss, [0.5, 0.5, 0])
+    np.testing.assert_array_equal(jaxloss.multiclass_hinge_loss(x, label), [0.5, 0, 0])
+    gradient = jax.grad(lambda x: jaxloss.categorical_hinge_loss(x, targets).sum())(x)
+    np.testing.assert_array_equal(gradient, [[-1, 1, 0], [-1, 0, 0], [0, 0, 0]])
+
+
+def test_classes_that_are_absent_or_removed_have_no_hinge():
+    x = jnp.asarray([-jnp.inf, 2.0, 1.75], jnp.float32)
+    t = jnp.asarray([0.0, 1.0, 0.0], jnp.float32)
+    loss = jaxloss.categorical_hinge_loss
+    assert loss(x, t) == 0.75
+    assert loss(x, jnp.asarray([1.0, 0.0, 0.0], jnp.float32)) == jnp.inf
+    keep = jnp.asarray([True, True, False])
+    spoiled = x.at[2].set(jnp.nan)
+    # The label's own 0 is the only rival that is left.
+    assert loss(spoiled, t, where=keep) == 0
+    gradient = jax.grad(loss)(spoiled.at[1].set(0.5), t, where=keep)
+    np.testing.assert_array_equal(gradient, [0, -1, 0])
+
+
+def test_the_strongest_rivals_share_a_categorical_hinge():
+    x, t = jnp.asarray([1.0, 0.5, 0.5]), jnp.asarray([1.0, 0.0, 0.0])
+    gradient = jax.grad(jaxloss.categorical_hinge_loss)(x, t)
+    np.testing.assert_array_equal(gradient, [-1, 0.5, 0.5])
+    # At its kink half of that.
+    gradient = jax.grad(jaxloss.categorical_hinge_loss)(x.at[0].set(1.5), t)
+    np.testing.assert_array_equal(gradient, [-0.5, 0.25, 0.25])

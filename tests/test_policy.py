@@ -481,3 +481,93 @@ def test_grpo_on_the_fused_head_is_grpo_on_logits(importance):
     for a, e in zip(actual[1], expected[1], strict=True):
         assert np.abs(e).max() > 1e-3
         close(a, e, 1e-5, atol=1e-6)
+
+
+# ------------------------------------------------------------------ another sampler
+
+
+def test_importance_weights_by_hand():
+    new = jnp.log(f32(0.5, 0.2, 0.1, 0.4).reshape(2, 2))
+    sampler = jnp.log(f32(0.1, 0.4, 0.1, 0.32).reshape(2, 2))
+    weights = functools.partial(jaxloss.importance_weights, new, sampler)
+    close(weights(), [[2, 0.5], [1, 1.25]])
+    close(weights(outside="drop", min_ratio=0.75), [[0, 0], [1, 1.25]])
+    close(weights(level="sequence", max_ratio=4.0), [2.5, 1.25])
+    close(weights(level="geometric", max_ratio=4.0), [2.5**0.5, 1.25**0.5])
+    keep = jnp.array([[True, False], [False, False]])
+    close(weights(where=keep, max_ratio=9.0), [[5, 0], [0, 0]])
+    close(weights(level="sequence", where=keep, max_ratio=9.0), [5, 0])
+    close(weights(level="sequence", where=jnp.array([True, False])), [2, 0])
+    # A bound for each answer.
+    close(weights(level="sequence", max_ratio=f32(1, 2)), [1, 1.25])
+
+
+def test_importance_weights_of_ratios_that_overflow_or_are_nan():
+    new, sampler = f32(0, -500, np.nan)[None], f32(-500, 0, 0)[None]
+    clip, drop = (
+        functools.partial(jaxloss.importance_weights, outside=outside)
+        for outside in ("clip", "drop")
+    )
+    close(clip(new, sampler), [[2, 0, np.nan]])
+    close(drop(new, sampler), [[0, 0, np.nan]])
+    close(jax.grad(lambda x: jnp.nansum(clip(x, sampler)))(new)[:, :2], [[0, 0]])
+
+
+@pytest.mark.parametrize("outside", ["clip", "drop"])
+def test_weighted_advantages_weight_the_surrogate_alone(outside):
+    rng = np.random.default_rng(3)
+    new, old, sampler, ref = (jnp.asarray(rng.normal(size=(4, 6))) for _ in range(4))
+    advantages = jnp.asarray(rng.normal(size=4))
+    weights = jaxloss.importance_weights(old, sampler, outside=outside)
+
+    def loss(advantages, **options):
+        return jaxloss.grpo_loss(
+            new, advantages, old_log_probs=old, dual_clip=3.0, **options
+        )
+
+    plain = loss(advantages)
+    spread = jnp.broadcast_to(advantages[:, None], new.shape)
+    close(loss(spread * weights), weights * plain, rtol=1e-12)
+    both = loss(spread * weights, reference_log_probs=ref)
+    kl = loss(advantages, reference_log_probs=ref) - plain
+    close(both, weights * plain + kl, rtol=1e-9)
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k3"])
+def test_a_weighted_divergence_is_without_bias(estimator):
+    """Over all that the old policy may do: the divergence, and its gradient."""
+    rng = np.random.default_rng(0)
+    x, old, ref = (jnp.asarray(rng.normal(size=9)) for _ in range(3))
+    old, ref = jax.nn.log_softmax(old), jax.nn.log_softmax(ref)
+
+    def expected(x):
+        new = jax.nn.log_softmax(x)
+        each = jaxloss.grpo_loss(
+            new[:, None],
+            jnp.zeros(9),
+            old_log_probs=old[:, None],
+            reference_log_probs=ref[:, None],
+            beta=1.0,
+            kl_estimator=estimator,
+            weighted_kl=True,
+        )
+        return jnp.sum(jnp.exp(old) * each[:, 0])
+
+    def divergence(x):
+        new = jax.nn.log_softmax(x)
+        return jnp.sum(jnp.exp(new) * (new - ref))
+
+    close(expected(x), divergence(x), rtol=1e-12)
+    close(jax.grad(expected)(x), jax.grad(divergence)(x), rtol=1e-9, atol=1e-14)
+
+
+def test_a_weighted_divergence_far_from_its_reference():
+    """The exponentials in its derivative cancel: -ρ r, with r = 29 and ρ = 2."""
+    new, ref = f32(-30)[None], f32(-1)[None]
+    old = new - jnp.log(jnp.full_like(new, 2))
+
+    def loss(new):
+        options = {"old_log_probs": old, "reference_log_probs": ref, "beta": 1.0}
+        return jnp.sum(jaxloss.grpo_loss(new, f32(0), weighted_kl=True, **options))
+
+    close(jax.grad(loss)(new), [[-58]])

@@ -4,6 +4,8 @@ A ratio is the exponential of a difference of log-probabilities, and may be infi
 is never multiplied where it does not count, so that no 0 meets an infinity.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -23,13 +25,23 @@ def clipped_surrogate(
     lower = jnp.where(advantage < 0, 1 - low, 0)
     # What has no advantage has no ratio, but for a NaN.
     idle = (advantage == 0) & ~jnp.isnan(log_ratio)
-    log_ratio = jnp.where(idle, 0, log_ratio)
-    ratio = jax.lax.stop_gradient(jnp.exp(log_ratio))
-    above, below = ratio > upper, ratio < lower
-    free = ~(above | below)
-    bound = jnp.where(above, upper, lower)
-    ratio = jnp.where(free, jnp.exp(jnp.where(free, log_ratio, 0)), bound)
+    ratio, _ = bounded_ratio(jnp.where(idle, 0, log_ratio), lower, upper)
     return -advantage * ratio
+
+
+def bounded_ratio(log_ratio: Array, low: Array, high: Array) -> tuple[Array, Array]:
+    """ρ = e^log_ratio within bounds, and where it is so without being clipped.
+
+    A NaN is not clipped, nor hidden where it is that of a bound.
+    """
+    ratio = jax.lax.stop_gradient(jnp.exp(log_ratio))
+    above, below = ratio > high, ratio < low
+    free = ~(above | below)
+    bound = jnp.where(above, high, low)
+    ratio = jnp.where(free, jnp.exp(jnp.where(free, log_ratio, 0)), bound)
+    # Not before: what XLA on CPU makes of the exponential of a constant NaN is no NaN.
+    broken = jnp.isnan(low) | jnp.isnan(high)
+    return ratio * jnp.where(broken, jnp.nan, 1), free | broken
 
 
 # Beyond this the gate is closed for good, while its ratio does not yet overflow.
@@ -70,6 +82,25 @@ def estimate(log_ratio: Array, estimator: str) -> Array:
 
 
 ESTIMATORS = ("k1", "k2", "k3")
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def weighted_estimate(
+    new: Array, old: Array, reference: Array, estimator: str
+) -> Array:
+    """An estimate times ρ = π / π_old: without bias from samples of π_old, which is
+    fixed, as π_ref is."""
+    return jnp.exp(new - old) * estimate(reference - new, estimator)
+
+
+@weighted_estimate.defjvp
+def _(estimator, primals, tangents):
+    # With r = log π_ref - log π, d(ρ k)/d log π = ρ (k - dk/dr): ρ (1 - r) for k1,
+    # ρ r (r / 2 - 1) for k2. For k3 = e^r - 1 - r the exponentials cancel: -ρ r.
+    new, old, reference = primals
+    r, ratio = reference - new, jnp.exp(new - old)
+    slope = {"k1": 1 - r, "k2": r * (r / 2 - 1), "k3": -r}[estimator]
+    return weighted_estimate(*primals, estimator), ratio * slope * tangents[0]
 
 
 def mean_over_tokens(x: Array, keep: Array | None) -> Array:

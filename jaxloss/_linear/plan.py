@@ -70,12 +70,15 @@ def chunk_of(
 
 
 def _free_rows(hidden: int, dtype: str, stored: str) -> int:
-    """Rows of logits that take no memory of their own on GPU and TPU.
+    """Rows of logits that take no memory of their own on GPU, and on TPU before JAX
+    0.11.
 
     Those of several chunks stand where the kernel's gradient is written at the end, in
     its dtype (8,192 x 4,096 x 128,256 in bfloat16: chunks of 2,048 take 2,004 MiB on a
     TPU v5e, of 4,096 6,012; with logits stored in bfloat16 those of 4,096 take 2,004
-    too, and 2,072 on an H200).
+    too, and 2,072 on an H200). Since then chunks of 2,048 take 3,070 there. Fewer rows
+    would save half of what was added, at the price of twice the traffic of the kernel's
+    gradient, for which a v6e has no time.
     """
     return hidden * jnp.dtype(dtype).itemsize // jnp.dtype(stored).itemsize
 

@@ -195,6 +195,69 @@ def class_balanced_weights(
 
 
 @automatic
+def label_distribution_margins(counts: Input, *, max_margin: Number = 0.5) -> Array:
+    r"""Margins of classes that grow with their rarity, as LDAM demands them.
+
+    .. math::
+        \Delta_c = \Delta_{\max} \left( \frac{n_{\min}}{n_c} \right)^{1/4}
+
+    with :math:`n` the counts. The LDAM loss is the cross entropy of `cosface_logits`
+    with these margins.
+
+    Args:
+      counts: examples of each class, real, not negative, shape `[..., classes]`.
+      max_margin: that of the rarest class, at least 0: a number, or an array that fits
+        `counts` without its last axis.
+
+    Returns:
+      The margins, float32 (float64 for float64 counts), the shape of `counts`. A class
+      without examples has the largest, and is not the rarest.
+
+    Numerics:
+      Two square roots of one quotient.
+
+    Gradient:
+      :math:`\partial \Delta_c / \partial n_c = -\Delta_c / (4 n_c)`, but for the rarest
+      class, whose margin does not change, but all others' do.
+
+    Raises:
+      TypeError: `counts` not real.
+      ValueError: `max_margin` out of its range.
+
+    Examples:
+      >>> import jax.numpy as jnp, jaxloss
+      >>> counts = jnp.array([8000, 500, 500])
+      >>> margins = jaxloss.label_distribution_margins(counts)
+      >>> print(margins)
+      [0.25 0.5  0.5 ]
+      >>> cosines, labels = jnp.array([[0.9, 0.1, 0.2]]), jnp.array([2])
+      >>> logits = jaxloss.cosface_logits(
+      ...     cosines, labels, margin=margins[labels], scale=30.0)
+      >>> print(jaxloss.softmax_cross_entropy_with_integer_labels(logits, labels))
+      [36.]
+
+    References:
+      Cao et al., *Learning Imbalanced Datasets with Label-Distribution-Aware Margin
+      Loss*, arXiv:1906.07413.
+
+    Elsewhere: `LDAMLoss` of the authors' code, which holds the margins (0.5, scale 30);
+    not in optax, torch or keras.
+    """
+    check = Check("label_distribution_margins")
+    n = check.real("counts", counts)
+    check.axes(-1, n.ndim, of="counts")
+    (n,) = computing(n)
+    like = jax.ShapeDtypeStruct(n.shape[:-1], n.dtype)
+    most = check.parameter("max_margin", max_margin, like, low=0)
+    most = most[..., None] if most.ndim else most
+    n = n + jnp.where(n >= 0, 0, jnp.nan)
+    exists = n != 0
+    rarest = jnp.min(jnp.where(exists, n, jnp.inf), axis=-1, keepdims=True)
+    share = jnp.where(exists, rarest / jnp.where(exists, n, 1), 1)
+    return most * jnp.sqrt(jnp.sqrt(share))
+
+
+@automatic
 def top_k_mean(
     losses: Input,
     k: int,

@@ -71,10 +71,14 @@ def generalized_cross_entropy(
 
     References:
       Zhang, Sabuncu, *Generalized Cross Entropy Loss for Training Deep Neural Networks
-      with Noisy Labels*, arXiv:1805.07836.
+      with Noisy Labels*, arXiv:1805.07836; Wu et al. (dynamic fine-tuning),
+      arXiv:2508.05629.
 
     Elsewhere: `keras.losses.CategoricalGeneralizedCrossEntropy` (on probabilities, q
-    0.5 by default); not in optax or torch.
+    0.5 by default); not in optax or torch. The token-scaled cross entropy of dynamic
+    fine-tuning, :math:`-p_y \log p_y` with its factor held fixed (TRL's
+    `loss_type="dft"`, Liger Kernel's `use_token_scaling`), has the gradient of
+    :math:`q = 1`, which is the loss that it minimises.
     """
     check = Check("generalized_cross_entropy")
     check.reduction(reduction)

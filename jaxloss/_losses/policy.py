@@ -8,7 +8,7 @@ from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import weighted
 from jaxloss._core.parameters import kept_parameter
 from jaxloss._core.reduce import reduce
-from jaxloss._core.surrogate import clipped_surrogate, soft_gate
+from jaxloss._core.surrogate import bounded_ratio, clipped_surrogate, soft_gate
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
@@ -166,9 +166,7 @@ def cispo_loss(
     )
     low = kept_parameter(check, "min_ratio", min_ratio, new, keep, low=0)
     high = kept_parameter(check, "max_ratio", max_ratio, new, keep, low=0)
-    factor = jax.lax.stop_gradient(jnp.exp(ratio))
-    # Not `jnp.clip`, which may drop a NaN.
-    factor = jnp.where(factor < low, low, jnp.where(factor > high, high, factor))
+    factor, _ = bounded_ratio(jax.lax.stop_gradient(ratio), low, high)
     loss = weighted(new, -factor * advantage)
     weights = check.weights(weights, loss)
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
@@ -324,7 +322,7 @@ def value_clip_loss(
     bound = kept_parameter(check, "clip", clip, value, keep, low=0)
     step = value - old
     # A comparison with NaN leaves the error, which must be NaN.
-    error = (value - target) * jnp.where(jnp.isnan(old), jnp.nan, 1)
+    error = (value - target) * jnp.where(jnp.isnan(old + bound), jnp.nan, 1)
     clipped = (old - target) + jnp.sign(step) * bound
     beyond = (jnp.abs(step) > bound) & (jnp.abs(clipped) > jnp.abs(error))
     loss = 0.5 * jnp.square(jnp.where(beyond, clipped, error))

@@ -34,6 +34,7 @@ def grpo_loss(
     reference_log_probs: Input | None = None,
     beta: Number = 0.04,
     kl_estimator: KLEstimator = "k3",
+    weighted_kl: bool = False,
     clip_low: Number = 0.2,
     clip_high: Number = 0.2,
     dual_clip: Number | None = None,
@@ -66,6 +67,9 @@ def grpo_loss(
       beta: :math:`\beta`, at least 0; counts only beside `reference_log_probs`. A
         number, or an array that fits `log_probs`.
       kl_estimator: `"k1"`, `"k2"` or `"k3"`. Static.
+      weighted_kl: whether :math:`k_{it}` is multiplied by the token's ratio, which is
+        not held fixed: so it and its gradient are without bias for answers of the old
+        policy, with `"k1"` and `"k3"`. Static.
       clip_low: :math:`\varepsilon_l`, in [0, 1].
       clip_high: :math:`\varepsilon_h`, at least 0.
       dual_clip: bounds the loss by :math:`-c A_i` where :math:`A_i < 0`; at least 1, or
@@ -89,8 +93,10 @@ def grpo_loss(
 
     Gradient:
       :math:`\partial \ell_{it} / \partial \log \pi(y_{it}) = -\rho_{it} A_i` where not
-      clipped, plus :math:`\beta (1 - \pi_{\text{ref}} / \pi)` for `"k3"`. None reaches
-      the advantages, the old and the reference policy, by the algorithm's definition.
+      clipped, plus :math:`\beta (1 - \pi_{\text{ref}} / \pi)` for `"k3"`, or
+      :math:`\beta \rho_{it} \log(\pi / \pi_{\text{ref}})` if that is weighted. None
+      reaches the advantages, the old and the reference policy, by the algorithm's
+      definition.
 
     Raises:
       TypeError: an array not floating, a traced static option.
@@ -112,19 +118,22 @@ def grpo_loss(
     References:
       Shao et al., *DeepSeekMath*, arXiv:2402.03300; Zheng et al. (GSPO),
       arXiv:2507.18071; Yu et al. (DAPO), arXiv:2503.14476; Liu et al. (Dr. GRPO),
-      arXiv:2503.20783.
+      arXiv:2503.20783; DeepSeek-AI, *DeepSeek-V3.2*, arXiv:2512.02556 (weighted
+      divergence).
 
-    Elsewhere: TRL's `GRPOTrainer` (`beta=0.0` and `loss_type="dapo"` by default), Liger
-    Kernel's `LigerFusedLinearGRPOLoss`.
+    Elsewhere: TRL's `GRPOTrainer` (`beta=0.0` and `loss_type="dapo"` by default,
+    `use_bias_correction_kl`), Liger Kernel's `LigerFusedLinearGRPOLoss`.
     """
     check = Check("grpo_loss")
     check.choice("kl_estimator", kl_estimator, get_args(KLEstimator))
     check.choice("importance", importance, get_args(Importance))
+    check.choice("weighted_kl", weighted_kl, (False, True))
     _check_aggregation(check, aggregation, max_length, axis_name)
     new, advantage, old, reference, keep = _answers(
         check, where, log_probs, advantages, old_log_probs, reference_log_probs
     )
-    ratio = new - jax.lax.stop_gradient(new if old is None else old)
+    old = jax.lax.stop_gradient(new if old is None else old)
+    ratio = new - old
     if importance == "sequence":
         ratio = surrogate.mean_over_tokens(ratio, keep)
         ratio = jnp.broadcast_to(ratio, new.shape)
@@ -139,7 +148,10 @@ def grpo_loss(
         cap,
     )
     if reference is not None:
-        divergence = surrogate.estimate(reference - new, kl_estimator)
+        if weighted_kl:
+            divergence = surrogate.weighted_estimate(new, old, reference, kl_estimator)
+        else:
+            divergence = surrogate.estimate(reference - new, kl_estimator)
         strength = kept_parameter(check, "beta", beta, new, keep, low=0)
         loss = loss + strength * divergence
     if keep is not None:

@@ -129,6 +129,41 @@ def balanced_gradient(n):
     )
 
 
+LARGEST = 0.75
+
+
+def margins(n):
+    rarest = min(n)
+    return np.array([LARGEST * (rarest / v) ** mp.mpf(0.25) for v in n])
+
+
+def margins_slope(n):
+    """The rarest class moves all margins but its own."""
+    size = margins(n)
+    rarest = min(range(len(n)), key=lambda c: n[c])
+    slope = -size / 4 / n
+    slope[rarest] = mp.fsum(np.delete(size, rarest)) / 4 / n[rarest]
+    return slope
+
+
+BINS = 8
+
+
+def norms(rng, scale):
+    return (rng.beta(0.5, 1, size=(BATCH, 24)),)
+
+
+def density(g):
+    place = [min(int(BINS * v), BINS - 1) for v in g]
+    size = {b: place.count(b) for b in place}
+    return np.array([mp.mpf(len(g)) / (len(size) * size[b]) for b in place])
+
+
+@functools.wraps(jaxloss.gradient_density_weights)
+def density_call(*args, **options):
+    return jaxloss.gradient_density_weights(*args, **options).weights
+
+
 HARDEST = 3
 
 
@@ -341,7 +376,12 @@ IN_NATS = {
     "sampled_softmax_cross_entropy",
     "soft_margin_loss",
 }
-NOT_REDUCED = {"class_balanced_weights", "top_k_mean"}
+NOT_REDUCED = {
+    "class_balanced_weights",
+    "gradient_density_weights",
+    "label_distribution_margins",
+    "top_k_mean",
+}
 
 CASES = [
     Case(
@@ -415,6 +455,28 @@ CASES = [
         event=(1,),
         vmapped=True,
         scales=("unit",),
+    ),
+    Case(
+        name="label_distribution_margins",
+        options={"max_margin": LARGEST},
+        inputs=class_counts,
+        formula=margins,
+        gradient=margins_slope,
+        event=(1,),
+        vmapped=True,
+        scales=("unit",),
+    ),
+    Case(
+        name="gradient_density_weights",
+        call=density_call,
+        options={"bins": BINS},
+        inputs=norms,
+        formula=density,
+        gradient=lambda g: np.full(g.shape, mp.mpf(0)),
+        event=(1,),
+        vmapped=True,
+        scales=("unit",),
+        hessian=False,
     ),
     Case(
         name="top_k_mean",

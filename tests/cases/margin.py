@@ -91,6 +91,30 @@ def all_rivals_slope(x, y, margin=1, power=1):
 
 MARGIN = 0.75
 
+
+def shared(rng: np.random.Generator, scale: Scale):
+    """Targets that are shares of the classes, of which each has some."""
+    x, _ = labelled(rng, scale)
+    return x, rng.dirichlet(np.ones(CLASSES), size=BATCH)
+
+
+def one_hot(rng: np.random.Generator, scale: Scale):
+    x, label = labelled(rng, scale)
+    return x, np.eye(CLASSES)[label]
+
+
+def categorical(x, t):
+    return positive(MARGIN + max((1 - t) * x) - mp.fsum(t * x))
+
+
+def categorical_slope(x, t):
+    rival = (1 - t) * x
+    slope = -t * step(MARGIN + max(rival) - mp.fsum(t * x))
+    best = max(range(len(x)), key=lambda c: rival[c])
+    slope[best] += (1 - t[best]) * step(categorical(x, t))
+    return slope
+
+
 CASES = [
     Case(
         name="hinge_loss",
@@ -174,5 +198,28 @@ CASES = [
         event=(1, 0),
         hessian=False,
         optax=optax.losses.multiclass_perceptron_loss,
+    ),
+    Case(
+        name="categorical_hinge_loss",
+        kinks=True,
+        options={"margin": MARGIN},
+        inputs=shared,
+        formula=categorical,
+        gradient=categorical_slope,
+        event=(1, 1),
+        hessian=False,
+        # The products of scores and shares are rounded before they are added up.
+        floor=lambda x, t: 2e-7 * mp.fsum(abs(t * x)),
+    ),
+    Case(
+        name="categorical_hinge_loss",
+        variant="one-hot",
+        kinks=True,
+        options={"margin": MARGIN},
+        inputs=one_hot,
+        formula=categorical,
+        gradient=categorical_slope,
+        event=(1, 1),
+        hessian=False,
     ),
 ]

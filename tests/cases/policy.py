@@ -1,5 +1,7 @@
 """Policy gradients: ratios of two policies, clipped, and what is averaged of them."""
 
+import functools
+
 import mpmath as mp
 import numpy as np
 
@@ -8,7 +10,12 @@ from tests.cases import softmax
 
 TOKENS, CLASSES = 4, 3
 
-NOT_REDUCED = {"sequence_log_ratio", "aggregate_tokens", "sequence_log_probs"}
+NOT_REDUCED = {
+    "aggregate_tokens",
+    "importance_weights",
+    "sequence_log_probs",
+    "sequence_log_ratio",
+}
 OWN_REDUCTION = {"grpo_loss"}
 # The average of given losses, a number for a batch: `test_policy.py` has its formulas.
 WITHOUT_ROW = {"aggregate_tokens"}
@@ -139,11 +146,68 @@ def gspo_gradient(new, a, old):
     return np.array([surrogate_slope(mean, a)] * TOKENS, object)
 
 
+# Of a token, the estimate of `ESTIMATES` times ρ, and its slope by log π.
+WEIGHTED = {
+    "k1": lambda r: 1 - r,
+    "k2": lambda r: r**2 / 2 - r,
+    "k3": lambda r: -r,
+}
+
+
+def weighted_kl(name):
+    """The loss of GRPO with this estimate weighted by the ratio, and its slope."""
+
+    def loss(new, a, old, reference):
+        divergence = each(ESTIMATES[name][0])(reference - new)
+        first = each(lambda x: surrogate(x, a))(new - old)
+        return first + BETA * each(mp.exp)(new - old) * divergence
+
+    def slope(new, a, old, reference):
+        by_policy = each(mp.exp)(new - old) * each(WEIGHTED[name])(reference - new)
+        return each(lambda x: surrogate_slope(x, a))(new - old) + BETA * by_policy
+
+    def floor(new, a, old, reference):
+        """A rounding of the larger of the terms, and of their slopes."""
+        loss_terms = each(lambda x: surrogate(x, a))(new - old)
+        r, rho = reference - new, each(mp.exp)(new - old)
+        second = BETA * rho * each(lambda v: abs(v) + 1)(r)
+        return 1e-7 * max(*abs(loss_terms), *second)
+
+    return loss, slope, floor
+
+
 ESTIMATES = {
     "k1": (lambda r: -r, lambda r: mp.mpf(1)),
     "k2": (lambda r: r**2 / 2, lambda r: -r),
     "k3": (k3, lambda r: -mp.expm1(r)),
 }
+
+
+def sampler_ratio(new, sampler, level):
+    """Its logarithm, and by how much a token moves it."""
+    if level == "token":
+        return new - sampler, 1
+    share = 1 if level == "sequence" else mp.mpf(1) / TOKENS
+    return np.array(mp.fsum(new - sampler) * share, object), share
+
+
+def sampler_slope(new, sampler, level, outside):
+    x, share = sampler_ratio(new, sampler, level)
+    rho = each(mp.exp)(x)
+    inside = (rho >= LOW) & (rho <= 1 + HIGH)
+    return np.broadcast_to(np.where(inside, rho * share, mp.mpf(0)), new.shape)
+
+
+def sampler_weights(new, sampler, level, outside):
+    x, _ = sampler_ratio(new, sampler, level)
+
+    @each
+    def weight(v):
+        rho = mp.exp(v)
+        inside = min(max(rho, mp.mpf(LOW)), 1 + mp.mpf(HIGH))
+        return inside if outside == "clip" else rho * (inside == rho)
+
+    return weight(x)[()]
 
 
 def values(rng: np.random.Generator, scale: Scale):
@@ -250,6 +314,28 @@ CASES = [
         # The surrogate and the divergence, or their slopes, may cancel.
         floor=grpo_terms,
     ),
+    *(
+        Case(
+            name="grpo_loss",
+            variant=f"weighted {name}",
+            options={
+                "clip_low": LOW,
+                "clip_high": HIGH,
+                "beta": BETA,
+                "kl_estimator": name,
+                "weighted_kl": True,
+            },
+            keywords=("old_log_probs", "reference_log_probs"),
+            inputs=answers,
+            formula=weighted_kl(name)[0],
+            gradient=weighted_kl(name)[1],
+            event=(1, 0, 1, 1),
+            kinks=True,
+            # As above.
+            floor=weighted_kl(name)[2],
+        )
+        for name in ("k1", "k2", "k3")
+    ),
     Case(
         name="grpo_loss",
         variant="of sequences",
@@ -281,6 +367,32 @@ CASES = [
         event=(1, 1),
         # A mean of differences of either sign.
         floor=lambda new, old: 1e-7 * max(abs(new - old)),
+    ),
+    *(
+        Case(
+            name="importance_weights",
+            variant=f"{level}, {outside}",
+            options={
+                "level": level,
+                "outside": outside,
+                "min_ratio": LOW,
+                "max_ratio": 1 + HIGH,
+            },
+            inputs=lambda rng, scale: tuple(ratios(rng, scale)),
+            formula=functools.partial(sampler_weights, level=level, outside=outside),
+            gradient=functools.partial(sampler_slope, level=level, outside=outside),
+            event=(1, 1),
+            kinks=True,
+            hessian=False,
+            # The sum of the differences is rounded before its exponential.
+            floor=lambda new, sampler: 1e-7 * mp.fsum(abs(new - sampler)),
+        )
+        for level, outside in (
+            ("token", "clip"),
+            ("token", "drop"),
+            ("sequence", "drop"),
+            ("geometric", "clip"),
+        )
     ),
     *(
         Case(

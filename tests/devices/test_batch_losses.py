@@ -165,6 +165,27 @@ def test_patches_of_all_devices():
         np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-12)
 
 
+def test_gradients_of_all_devices_are_counted():
+    rng = np.random.default_rng(2)
+    norms, keep = jnp.asarray(rng.beta(0.5, 1, size=40)), jnp.arange(40) % 5 != 0
+    before = jnp.asarray(rng.integers(9, size=4).astype(float))
+
+    def density(norms, keep, before, **options):
+        return jaxloss.gradient_density_weights(
+            norms, bins=4, counts=before, where=keep, **options
+        )
+
+    sharded = jax.shard_map(
+        functools.partial(density, axis_name="data"),
+        mesh=mesh(),
+        in_specs=(P("data"), P("data"), P()),
+        out_specs=(P("data"), P()),
+    )
+    actual, expected = sharded(norms, keep, before), density(norms, keep, before)
+    for x, y in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
 def test_an_axis_that_does_not_exist():
     a, b, *_ = problem()
     with pytest.raises(ValueError, match="a mesh axis of the surrounding"):

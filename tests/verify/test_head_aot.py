@@ -22,6 +22,10 @@ from tests.verify.targets import GPUS, MIB, TPUS, Program, compiled, platform
 TOKENS, MANY, HIDDEN, CLASSES, CHUNK = 8192, 65536, 4096, 128256, 2048
 TARGETS = (*TPUS, *GPUS)
 
+# Until JAX 0.11 a loop's arrays stood where a result would be written at its end, on
+# TPU as on GPU: the logits of a chunk took no memory of their own.
+REUSED = jax.__version_info__ < (0, 11)
+
 OPTIONS = {
     "bias": {"bias": True},
     "label_smoothing": {"label_smoothing": 0.1},
@@ -137,7 +141,8 @@ def test_the_temporaries_are_what_explain_promises(target, table):
     table.append((target, f"8,192 tokens in {CHUNK:,}", ours.temporaries / MIB, text))
     table.append((target, "8,192 tokens, optax", theirs.temporaries / MIB, ""))
     assert ours.temporaries <= promise
-    assert ours.temporaries < theirs.temporaries / (1.9 if target in TPUS else 3)
+    least = 3 if target in GPUS else 1.9 if REUSED else 1.3
+    assert ours.temporaries < theirs.temporaries / least
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -148,20 +153,22 @@ def test_the_temporaries_do_not_grow_with_the_tokens(target, table):
     text = f"promised {promise / MIB:.0f}"
     table.append((target, f"65,536 tokens in {CHUNK:,}", many.temporaries / MIB, text))
     assert many.temporaries <= promise
-    # The gradient of the hidden states may stand somewhere before it is scaled.
-    assert many.temporaries - few.temporaries <= 2 * HIDDEN * (MANY - TOKENS)
+    # The gradient of the hidden states may stand somewhere before it is scaled. A
+    # token's label and loss take 8 bytes.
+    assert many.temporaries - few.temporaries <= (2 * HIDDEN + 8) * (MANY - TOKENS)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(
-    ("tokens", "limit"), [(HIDDEN, 2040), (TOKENS, {"tpu": 2040, "gpu": 2540})]
+    ("tokens", "gpu", "tpu"), [(HIDDEN, 2040, 3040), (TOKENS, 2540, 3102)]
 )
-def test_the_chunks_chosen_take_little_memory(target, tokens, limit, table):
+def test_the_chunks_chosen_take_little_memory(target, tokens, gpu, tpu, table):
     # The float32 gradient of the kernel alone takes 2,004 MiB. On a GPU the derivative
-    # in bfloat16 comes to it: 501 MiB for a chunk of 2,048.
+    # in bfloat16 comes to it: 501 MiB for a chunk of 2,048; on a TPU its logits, 1,002,
+    # and the states' gradient, if they may not stand where a result will.
+    limit = gpu if target in GPUS else 2040 if REUSED else tpu
     chunk = chunk_of(tokens, HIDDEN, CLASSES, "bfloat16", platform(target))
     chosen = program(target, "value and gradients", tokens, chunk)
-    limit = limit if isinstance(limit, int) else limit[platform(target)]
     label = f"{tokens:,} tokens in {chunk:,}, as chosen"
     table.append((target, label, chosen.temporaries / MIB, f"limit {limit}"))
     assert chosen.temporaries <= limit * MIB
