@@ -187,6 +187,7 @@ CUTS: dict[str, Cut] = {
         "multiclass_hinge_loss",
         {v: {"variant": v} for v in ("crammer_singer", "weston_watkins")},
     ),
+    "categorical_hinge_loss": label_logit("categorical_hinge_loss", label=ONE_HOT),
     "entmax_loss": label_logit("entmax_loss", settings("alpha", 1.25, 1.5, 2)),
     "generalized_cross_entropy": label_logit(
         "generalized_cross_entropy", settings("q", 0.1, 0.7, 1)

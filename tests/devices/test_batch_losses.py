@@ -171,8 +171,10 @@ def test_gradients_of_all_devices_are_counted():
     before = jnp.asarray(rng.integers(9, size=4).astype(float))
 
     def density(norms, keep, before, **options):
-        return jaxloss.gradient_density_weights(
-            norms, bins=4, counts=before, where=keep, **options
+        return tuple(
+            jaxloss.gradient_density_weights(
+                norms, bins=4, counts=before, where=keep, **options
+            )
         )
 
     sharded = jax.shard_map(
