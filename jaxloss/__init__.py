@@ -195,6 +195,9 @@ from jaxloss._losses.noise_robust import (
     mixup_cross_entropy as mixup_cross_entropy,
     symmetric_cross_entropy as symmetric_cross_entropy,
 )
+from jaxloss._losses.tempered import (
+    bi_tempered_logistic_loss as bi_tempered_logistic_loss,
+)
 from jaxloss._losses.imbalance import (
     class_balanced_weights as class_balanced_weights,
     logit_adjusted_cross_entropy as logit_adjusted_cross_entropy,
