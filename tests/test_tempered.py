@@ -9,6 +9,7 @@ import pytest
 from jax.test_util import check_grads
 
 import jaxloss
+from jaxloss._core.tempered import tempered_row
 
 # Many programs to compile: see `tests/selection.py`.
 pytestmark = pytest.mark.thorough
@@ -128,13 +129,22 @@ def test_offsets_and_infinite_logits(t2):
 @pytest.mark.parametrize("spread", [1e-3, 1.0, 1e3])
 def test_the_normaliser_with_many_classes(t2, spread):
     x, y = drawn(size=(3, 20_000), scale=spread)
-    # Of probabilities that sum to 1 the square loss is 1 - p_y + (Σ p² - 1) / 2; and
-    # the slopes sum to 0.
-    value, gradient = value_and_grad(x.astype(jnp.float64), y, 0.0, t2)
-    assert (value > 0).all() and (value <= 1).all()
-    np.testing.assert_allclose(jnp.sum(gradient, -1), 0, atol=1e-13)
-    narrow, _ = value_and_grad(x, y, 0.0, t2)
-    np.testing.assert_allclose(narrow, value, rtol=1e-6)
+    row = tempered_row(
+        *(x.astype(jnp.float64), jax.nn.one_hot(y, 20_000, dtype=jnp.float64)),
+        *(jnp.float64(0.5), jnp.float64(t2) - 1, 1),
+    )
+    np.testing.assert_allclose(jnp.sum(jnp.exp(-row.nll), -1), 1, rtol=1e-13)
+    narrow = loss(x, y, 0.5, jnp.float32(t2))
+    np.testing.assert_allclose(narrow, row.loss[:, 0], rtol=2e-6)
+
+
+@pytest.mark.parametrize("t2", [1.0, 1.25])
+def test_confident_rows_keep_their_digits(t2):
+    x, y = f32(30, 0, 2, -1, 4)[None], jnp.array([0])
+    value, gradient = value_and_grad(x, y, 0.5, t2)
+    exact, slope = value_and_grad(x.astype(jnp.float64), y, 0.5, t2)
+    np.testing.assert_allclose(value, exact, rtol=5e-6)
+    np.testing.assert_allclose(gradient, slope, rtol=5e-6)
 
 
 @pytest.mark.parametrize(("t1", "t2"), [(0.7, 1.3), (0.0, 4.0), (1.0, 1.5), (0.5, 1.0)])

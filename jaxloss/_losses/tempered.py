@@ -95,7 +95,7 @@ def bi_tempered_logistic_loss(
       >>> logits = jnp.array([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
       >>> labels = jnp.array([0, 2])
       >>> print(jaxloss.bi_tempered_logistic_loss(logits, labels).round(4))
-      [0.3472 1.5687]
+      [0.3472 1.5687 ]
       >>> print(jaxloss.bi_tempered_logistic_loss(logits, labels, 1.0, 1.0).round(4))
       [0.417  2.42]
 
