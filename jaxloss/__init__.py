@@ -198,6 +198,9 @@ from jaxloss._losses.noise_robust import (
     mixup_cross_entropy as mixup_cross_entropy,
     symmetric_cross_entropy as symmetric_cross_entropy,
 )
+from jaxloss._losses.tempered import (
+    bi_tempered_logistic_loss as bi_tempered_logistic_loss,
+)
 from jaxloss._losses.gradient_density import (
     gradient_density_weights as gradient_density_weights,
 )

@@ -18,6 +18,7 @@ cross_entropy = jaxloss.softmax_cross_entropy_with_integer_labels
 OF_LABELS = [
     jaxloss.generalized_cross_entropy,
     jaxloss.symmetric_cross_entropy,
+    jaxloss.bi_tempered_logistic_loss,
     jaxloss.confidence_penalty_cross_entropy,
     functools.partial(
         jaxloss.logit_adjusted_cross_entropy, log_priors=jnp.zeros(4, jnp.float32)

@@ -26,6 +26,7 @@ LABELLED = {
         "multiclass_perceptron_loss",
         "multiclass_sparsemax_loss",
         "entmax_loss",
+        "bi_tempered_logistic_loss",
         "generalized_cross_entropy",
         "symmetric_cross_entropy",
         "confidence_penalty_cross_entropy",

@@ -189,6 +189,13 @@ CUTS: dict[str, Cut] = {
     ),
     "categorical_hinge_loss": label_logit("categorical_hinge_loss", label=ONE_HOT),
     "entmax_loss": label_logit("entmax_loss", settings("alpha", 1.25, 1.5, 2)),
+    "bi_tempered_logistic_loss": label_logit(
+        "bi_tempered_logistic_loss",
+        {
+            f"t1 {t1:g}, t2 {t2:g}": {"t1": t1, "t2": t2}
+            for t1, t2 in ((1.0, 1.0), (0.5, 1.0), (1.0, 2.0), (0.5, 2.0))
+        },
+    ),
     "generalized_cross_entropy": label_logit(
         "generalized_cross_entropy", settings("q", 0.1, 0.7, 1)
     ),

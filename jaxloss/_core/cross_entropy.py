@@ -85,7 +85,7 @@ def of_label(
         label_weight = axes.take(weights, label, axis)
         loss = weighted(loss, label_weight)
     if options.label_smoothing is not None:
-        spread = _uniform(z, kept, axis) * options.label_smoothing
+        spread = uniform(z, kept, axis) * options.label_smoothing
         if options.class_weights is not None:
             spread = spread * options.class_weights
         spread = rows.soft_nll(z, spread, axis)
@@ -108,8 +108,8 @@ def of_distribution(
     if options.class_weights is not None:
         label_weight = axes.total(targets * options.class_weights, axis)
     if options.label_smoothing is not None:
-        uniform = _uniform(z, kept, axis) * options.label_smoothing
-        targets = (1 - options.label_smoothing) * targets + uniform
+        spread = uniform(z, kept, axis) * options.label_smoothing
+        targets = (1 - options.label_smoothing) * targets + spread
     if options.class_weights is not None:
         targets = targets * options.class_weights
     loss = rows.soft_nll(z, targets, axis)
@@ -139,7 +139,7 @@ def capped(z: Array, cap: Array) -> Array:
     return jnp.where(z == -jnp.inf, z, cap * tanh(z / cap))
 
 
-def _uniform(z: Array, kept: Array | None, axis: axes.RowAxis) -> Array:
+def uniform(z: Array, kept: Array | None, axis: axes.RowAxis) -> Array:
     """The uniform distribution over the classes kept."""
     if kept is None:
         return jnp.full_like(z, 1 / max(axes.classes(z, axis), 1))

@@ -94,9 +94,10 @@ def lack(d: Array, g: Array) -> Array:
     Primal only: what is differentiated is left to the caller's rule.
     """
     # Σ_{n≥2} (1 - g^{n-1}) d^n / n!, and 1 - g^{n-1} = (1 - g) (1 + g + ... + g^{n-2}).
-    near = jnp.abs(d) * jnp.maximum(jnp.abs(g), 1) < 1
+    # The difference below still cancels three bits just beyond -1, two beyond -2.
+    near = jnp.abs(d) * jnp.maximum(jnp.abs(g), 1) < 2
     small = jnp.where(near, d, 0)
-    last = _TERMS[jnp.finfo(d.dtype).bits]
+    last = _TERMS[jnp.finfo(d.dtype).bits] + 5
     sums = [jnp.ones_like(g)]
     for _ in range(last - 2):
         sums.append(1 + g * sums[-1])

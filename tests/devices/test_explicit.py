@@ -65,7 +65,9 @@ def test_every_loss_takes_arrays_sharded_along_every_axis(name):
             assert x.sharding.spec == P(*names[: x.ndim])
 
 
-@pytest.mark.parametrize("name", sorted(FLAGSHIPS | {"entmax_loss"}))
+@pytest.mark.parametrize(
+    "name", sorted(FLAGSHIPS | {"entmax_loss", "bi_tempered_logistic_loss"})
+)
 def test_values_and_gradients_are_those_of_one_device(name):
     case = FIRST[name]
     mesh = mesh_of((4, 2), AxisType.Explicit)
