@@ -1,0 +1,34 @@
+"""Breakages of the likelihoods."""
+
+from tests.breakages import LAWS, Breakage
+
+BREAKAGES = [
+    Breakage(
+        "what a normal bin holds, in the place of what it lacks",
+        "_core/normal_interval.py",
+        "-jnp.log1p(-_around(x).lacking)",
+        "-jnp.log(1 - _around(x).lacking)",
+        f"{LAWS} -k discretized_gaussian",
+    ),
+    Breakage(
+        "the slope of a narrow bin around the mean cancels",
+        "_core/normal_interval.py",
+        "jnp.where(x.near < 0, difference, x.near + beside.first)",
+        "jnp.where(x.near < -1, difference, x.near + beside.first)",
+        f"{LAWS} -k discretized_gaussian",
+    ),
+    Breakage(
+        "the curvature of a normal bin takes a moment for the variance",
+        "_core/normal_interval.py",
+        "slope * around.slope, 1 - variance)",
+        "slope * around.slope, 1 - beside.second)",
+        f"{LAWS} -k discretized_gaussian",
+    ),
+    Breakage(
+        "the last normal bin ends",
+        "_losses/likelihood_discretized.py",
+        "is_open = x.is_first | x.is_last",
+        "is_open = x.is_first",
+        f"{LAWS} -k discretized_gaussian",
+    ),
+]
