@@ -218,18 +218,25 @@ def test_curvature_at_the_middle_of_a_normal_bin():
     close(curvature, 2 * h * stats.norm.pdf(h) / p / np.exp(2 * log_scale), 1e-12)
 
 
-def test_bins_of_a_law_without_width():
+@DISCRETIZED
+def test_bins_of_a_law_without_width(discretized):
     """A scale that is too small for floats leaves the law in one bin."""
     mean, y = f32(0, 0, 0.5, 3, np.inf), f32(0, -0.5, 0.5, 1, 0)
-    loss = functools.partial(jaxloss.discretized_gaussian_nll, bins=5)
+    loss = functools.partial(discretized, bins=5)
     value, slope = jax.value_and_grad(total(functools.partial(loss, log_scale=-100.0)))(
         mean[:4:2], y[:4:2]
     )
     close(value, 0)
     close(slope, 0)
-    close(loss(mean, y, log_scale=-100.0), [0, np.inf, 0, 0, np.inf])
-    # And one too large spreads it over all.
-    wide = loss(mean[:3], y[:3], log_scale=100.0)
+    each = np.asarray(loss(mean, y, log_scale=-100.0))
+    close(each[[0, 2, 3]], 0)
+    assert (each[[1, 4]] > 1e37).all()
+
+
+def test_bins_of_a_law_without_end():
+    """A scale that is too large for floats spreads the law over all numbers."""
+    mean, y = f32(0, 0, 0.5), f32(0, -0.5, 0.5)
+    wide = jaxloss.discretized_gaussian_nll(mean, y, log_scale=100.0, bins=5)
     close(wide, 100 + np.log(2) + np.log(2 * np.pi) / 2)
 
 
@@ -427,6 +434,43 @@ def test_huge_residuals_are_finite():
     close(slope, 2e-30)
     wide = jaxloss.gaussian_nll(e, f32(0), log_variance=jnp.float32(2 * np.log(1e30)))
     close(wide, 0.5 * np.log(2 * np.pi) + np.log(1e30) + 0.5)
+
+
+def test_the_weight_by_the_variance_is_held_fixed():
+    s = 2 * Y
+
+    def weighted(beta):
+        loss = functools.partial(jaxloss.gaussian_nll, beta=beta)
+        return lambda m, y, s: loss(m, y, log_variance=s)
+
+    plain = weighted(0.0)
+    for beta in (0.5, 1.0, jnp.full((1,), 0.25)):
+        weight = jnp.exp(beta * s)
+        close(weighted(beta)(X, Y, s), weight * plain(X, Y, s), 1e-14)
+        by_all = jax.grad(total(weighted(beta)), (0, 1, 2))(X, Y, s)
+        expected = jax.grad(total(plain), (0, 1, 2))(X, Y, s)
+        close(jnp.stack(by_all), weight[None] * jnp.stack(expected), 1e-12)
+    by_beta = jax.grad(lambda beta: jnp.sum(weighted(beta)(X, Y, s)))(0.5)
+    assert by_beta == 0
+
+
+def test_a_whole_weight_leaves_the_gradient_of_the_squared_error():
+    loss = functools.partial(jaxloss.gaussian_nll, log_variance=Y, beta=1.0)
+    close(jax.grad(total(loss))(X, Y), jax.grad(total(jaxloss.l2_loss))(X, Y), 1e-14)
+
+
+def test_beta_is_checked_and_of_no_weight_compiles_to_nothing():
+    with pytest.raises(ValueError, match=r"`beta` must be a number in \[0"):
+        jaxloss.gaussian_nll(X, Y, log_variance=0.0, beta=-0.5)
+    programs = [
+        str(
+            jax.make_jaxpr(functools.partial(jaxloss.gaussian_nll, **options))(
+                X, Y, log_variance=X
+            )
+        )
+        for options in ({}, {"beta": 0}, {"beta": 0.0})
+    ]
+    assert len(set(programs)) == 1
 
 
 def test_laplace_at_its_centre():

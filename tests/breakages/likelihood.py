@@ -4,6 +4,20 @@ from tests.breakages import LAWS, Breakage
 
 BREAKAGES = [
     Breakage(
+        "the weight by the variance is not held fixed",
+        "_losses/likelihood_real.py",
+        "jax.lax.stop_gradient(jnp.exp(power * log_variance_))",
+        "jnp.exp(power * log_variance_)",
+        "tests/test_likelihood.py -k held_fixed",
+    ),
+    Breakage(
+        "the weight by the variance has the inverse of it",
+        "_losses/likelihood_real.py",
+        "jnp.exp(power * log_variance_)",
+        "jnp.exp(-power * log_variance_)",
+        f"{LAWS} -k gaussian_nll",
+    ),
+    Breakage(
         "what a normal bin holds, in the place of what it lacks",
         "_core/normal_interval.py",
         "-jnp.log1p(-_around(x).lacking)",

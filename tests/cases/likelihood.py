@@ -537,6 +537,17 @@ CASES = [
         (gaussian_by_mean, None, gaussian_by_log_variance),
         ("log_variance",),
     ),
+    # By the mean the weight is a constant of its formula; that it is one by the
+    # variance too is for `test_likelihood.py` to see.
+    *law(
+        "gaussian_nll",
+        with_scale,
+        lambda m, y, s: mp.exp(0.75 * s) * gaussian(m, y, s),
+        (lambda m, y, s: mp.exp(0.75 * s) * gaussian_by_mean(m, y, s), None, None),
+        ("log_variance",),
+        usual="beta 0.75",
+        options={"beta": 0.75},
+    ),
     *law(
         "laplace_nll",
         with_scale,
