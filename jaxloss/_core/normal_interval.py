@@ -37,7 +37,8 @@ _WIDE = 1.5
 # and of the law further out, is below the last place.
 _FAR = 1e9
 # M is integrated to where its integrand is e^-DEPTH, by Gauss and Legendre's rule on so
-# many points: both errors are below the last place, of its two moments too.
+# many points. M is then off by at most 4e-8 of it in float32 and 2e-14 in float64, over
+# a from -1 to 1e4 and all w; E t² by 7e-6 and 2e-13, where it is small beside 1.
 _DEPTH_AND_POINTS = {32: (17, 11), 64: (36, 22)}
 
 
@@ -83,24 +84,16 @@ def _(primals, tangents):
 @jax.custom_jvp
 def _by_near(x: Interval) -> Array:
     """∂/∂a."""
-    # Below 0 the sum a + E t would cancel. There w is small, and
-    # (φ(a) - φ(b)) / P = (1 - e^-wm) / M.
-    beside = _beside(x)
-    product = x.width * x.middle
-    some = product != 0
-    ratio = -jnp.expm1(-product) / jnp.where(some, product, 1)
-    difference = x.middle * jnp.where(some, ratio, 1) / beside.mean_height
-    near = jnp.where(x.near < 0, difference, x.near + beside.first)
-    return jnp.where(x.around, _around(x).slope, near)
+    return jnp.where(x.around, _around(x).slope, _beside(x).slope)
 
 
 @_by_near.defjvp
 def _(primals, tangents):
     (x,), (dx,) = primals, tangents
-    beside, around = _beside(x), _around(x)
-    variance = beside.second - beside.first * beside.first
-    curve = around.density * (around.far * around.drop - around.near)
-    curve = jnp.where(x.around, curve + around.slope * around.slope, 1 - variance)
+    around, beside = _around(x), _beside(x)
+    inner = around.density * (around.far * around.drop - around.near)
+    inner += around.slope * around.slope
+    curve = jnp.where(x.around, inner, 1 - beside.variance)
     return _by_near(x), curve * dx.near + _mixed(x) * dx.log_width
 
 
@@ -113,54 +106,93 @@ def _by_log_width(x: Interval) -> Array:
 @_by_log_width.defjvp
 def _(primals, tangents):
     (x,), (dx,) = primals, tangents
-    beside, around = _beside(x), _around(x)
-    far = x.middle + x.width / 2
-    curve = x.width * far - (beside.near * beside.first + beside.second)
-    inner = around.last * (around.width * around.far + around.last - 1)
-    curve = jnp.where(x.around, inner, beside.last * curve)
+    around, beside = _around(x), _beside(x)
+    inner = around.width * around.far + around.last - 1
+    outer = x.width * (x.middle + x.width / 2)
+    outer -= beside.near * beside.moment(1) + beside.moment(2)
+    curve = jnp.where(x.around, around.last * inner, beside.last * outer)
     return _by_log_width(x), _mixed(x) * dx.near + curve * dx.log_width
 
 
 def _mixed(x: Interval) -> Array:
     """∂²/∂a ∂log w."""
-    beside, around = _beside(x), _around(x)
+    around, beside = _around(x), _beside(x)
     inner = around.last * (around.far - around.slope)
-    return jnp.where(x.around, inner, beside.last * (x.width - beside.first))
+    return jnp.where(x.around, inner, beside.last * (x.width - beside.moment(1)))
 
 
 class _Beside(NamedTuple):
     """What an interval beside the mean, or a narrow one, is computed from."""
 
+    interval: Interval
     near: Array
-    log_mass: Array
-    """log M."""
-    mean_height: Array
-    """M over the length on which it is integrated."""
-    first: Array
-    """E t."""
-    second: Array
-    """E t²."""
-    last: Array
-    """λ."""
+    """a, no larger than counts."""
+    reach: Array
+    """How far M is integrated at most."""
+    whole: Array
+    """Whether that is all of it."""
+    per_height: Array
+    """1 over the mean height of the integrand: the length that is integrated over M."""
+
+    @property
+    def log_mass(self) -> Array:
+        """log M."""
+        log_reach = jnp.log(self.reach)
+        log_length = jnp.where(self.whole, self.interval.log_width, log_reach)
+        return log_length - jnp.log(self.per_height)
+
+    @property
+    def slope(self) -> Array:
+        """(1 - e^-wm) / M, also where w and with it M underflow."""
+        product = self.interval.width * self.interval.middle
+        some = product != 0
+        share = -jnp.expm1(-product)
+        ratio = jnp.where(some, share / jnp.where(some, product, 1), 1)
+        per_length = jnp.where(
+            self.whole, self.interval.middle * ratio, share / self.reach
+        )
+        # With 1/a lost beside a, it is a.
+        far = self.interval.near > _FAR
+        return jnp.where(far, self.interval.near, per_length * self.per_height)
+
+    @property
+    def last(self) -> Array:
+        """λ."""
+        stretch = jnp.where(self.whole, 1, self.interval.width / self.reach)
+        drop = jnp.exp(-self.interval.width * self.interval.middle)
+        return stretch * drop * self.per_height
+
+    @property
+    def variance(self) -> Array:
+        """var t."""
+        return self.moment(2) - self.moment(1) ** 2
+
+    def moment(self, power: int) -> Array:
+        """E t or E t²."""
+        length = jnp.where(self.whole, self.interval.width, self.reach)
+        return _mean(self.near, length, power) * self.per_height
 
 
 def _beside(x: Interval) -> _Beside:
-    depth, points = _DEPTH_AND_POINTS[jnp.finfo(x.near.dtype).bits]
+    depth, _ = _DEPTH_AND_POINTS[jnp.finfo(x.near.dtype).bits]
     near = jnp.where(x.near > _FAR, _FAR, jnp.where(x.around, 0, x.near))
     reach = 2 * depth / (near + jnp.sqrt(near * near + 2 * depth))
     whole = x.width < reach
-    length = jnp.where(whole, x.width, reach)
-    mass, first, second = (jnp.zeros_like(near) for _ in range(3))
+    # XLA computes a quotient once for value and slopes to share. A sum is added up for
+    # each of them, and all its exponentials are stored.
+    per_height = 1 / _mean(near, jnp.where(whole, x.width, reach), 0)
+    return _Beside(x, near, reach, whole, per_height)
+
+
+def _mean(near: Array, length: Array, power: int) -> Array:
+    """The mean of t^power e^{-at - t²/2} over [0, length]."""
+    _, points = _DEPTH_AND_POINTS[jnp.finfo(near.dtype).bits]
     nodes, shares = np.polynomial.legendre.leggauss(points)
+    mean = jnp.zeros_like(near)
     for node, share in zip(nodes.tolist(), shares.tolist(), strict=True):
         t = (1 + node) / 2 * length
-        height = share / 2 * jnp.exp(-t * (near + t / 2))
-        mass, first, second = mass + height, first + height * t, second + height * t * t
-    log_length = jnp.where(whole, x.log_width, jnp.log(reach))
-    stretch = jnp.where(whole, 1, x.width / reach)
-    last = stretch * jnp.exp(-x.width * x.middle) / mass
-    log_mass = log_length + jnp.log(mass)
-    return _Beside(near, log_mass, mass, first / mass, second / mass, last)
+        mean += share / 2 * t**power * jnp.exp(-t * (near + t / 2))
+    return mean
 
 
 class _Around(NamedTuple):

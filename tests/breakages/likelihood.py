@@ -27,15 +27,15 @@ BREAKAGES = [
     Breakage(
         "the slope of a narrow bin around the mean cancels",
         "_core/normal_interval.py",
-        "jnp.where(x.near < 0, difference, x.near + beside.first)",
-        "jnp.where(x.near < -1, difference, x.near + beside.first)",
+        "_around(x).slope, _beside(x).slope)",
+        "_around(x).slope, x.near + _beside(x).moment(1))",
         f"{LAWS} -k discretized_gaussian",
     ),
     Breakage(
         "the curvature of a normal bin takes a moment for the variance",
         "_core/normal_interval.py",
-        "slope * around.slope, 1 - variance)",
-        "slope * around.slope, 1 - beside.second)",
+        "inner, 1 - beside.variance)",
+        "inner, 1 - beside.moment(2))",
         f"{LAWS} -k discretized_gaussian",
     ),
     Breakage(
