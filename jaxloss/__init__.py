@@ -155,8 +155,11 @@ from jaxloss._losses.likelihood_positive import (
 )
 from jaxloss._losses.likelihood_bounded import (
     beta_nll as beta_nll,
-    discretized_logistic_nll as discretized_logistic_nll,
     von_mises_nll as von_mises_nll,
+)
+from jaxloss._losses.likelihood_discretized import (
+    discretized_gaussian_nll as discretized_gaussian_nll,
+    discretized_logistic_nll as discretized_logistic_nll,
 )
 from jaxloss._losses.likelihood_mixture import (
     mixture_nll as mixture_nll,

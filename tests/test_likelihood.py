@@ -150,13 +150,94 @@ def test_scipy_laws():
         close(actual, -log_density, 1e-9, 1e-10)
 
 
-def test_discretized_probabilities_add_up_to_one():
+DISCRETIZED = pytest.mark.parametrize(
+    "discretized",
+    [jaxloss.discretized_logistic_nll, jaxloss.discretized_gaussian_nll],
+)
+
+
+@DISCRETIZED
+def test_discretized_probabilities_add_up_to_one(discretized):
     y = jnp.linspace(-1, 1, 256)
     for log_scale in (-7.0, -2.0, 1.0, 5.0):
-        nll = jaxloss.discretized_logistic_nll(
-            jnp.full_like(y, 0.3), y, log_scale=log_scale
-        )
+        nll = discretized(jnp.full_like(y, 0.3), y, log_scale=log_scale)
         close(jnp.sum(jnp.exp(-nll)), 1, 1e-12)
+
+
+@DISCRETIZED
+def test_a_narrow_bin_has_the_density_of_its_middle(discretized):
+    density = {
+        jaxloss.discretized_logistic_nll: stats.logistic,
+        jaxloss.discretized_gaussian_nll: stats.norm,
+    }[discretized]
+    mean = jnp.linspace(-30, 30, 61)
+    nll = discretized(mean, 0 * mean, log_scale=0.0, bins=2**30 + 1)
+    exact = -density.logpdf(np.asarray(mean)) + 29 * np.log(2)
+    close(nll, exact, 1e-14)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_an_open_bin_has_the_normal_tail(dtype):
+    """And its derivatives, from where all lies in it to 40 deviations and more."""
+    z = jnp.asarray([-8, -3, -1, -1e-3, 0, 1e-3, 1, 5, 40, 3000], dtype)
+
+    def first(mean):
+        # Two bins, with the edge at 0.
+        return jaxloss.discretized_gaussian_nll(
+            mean, jnp.full_like(mean, -1), log_scale=0.0, bins=2
+        )
+
+    def last(mean):
+        return jaxloss.discretized_gaussian_nll(
+            -mean, jnp.ones_like(mean), log_scale=0.0, bins=2
+        )
+
+    x = np.asarray(z, np.float64)
+    log_tail = special.log_ndtr(-x)
+    hazard = np.sqrt(2 / np.pi) / special.erfcx(x / np.sqrt(2))
+    # At -8 the exponent of 32 is rounded.
+    rtol = 5e-6 if dtype == jnp.float32 else 1e-13
+    for loss in (first, last):
+        close(loss(z), -log_tail, rtol)
+        close(jax.grad(total(loss))(z), hazard, rtol)
+
+
+def test_curvature_at_the_middle_of_a_normal_bin():
+    """By the mean it is 2 h φ(h) / P, though the nearer edge changes sides there."""
+    log_scale = jnp.linspace(-3, 6, 37)
+
+    def slope(mean):
+        loss = functools.partial(jaxloss.discretized_gaussian_nll, bins=3)
+        return jax.grad(lambda m: jnp.sum(loss(m, 0 * m, log_scale=log_scale)))(mean)
+
+    zero = jnp.zeros_like(log_scale)
+    value, curvature = jax.jvp(slope, (zero,), (jnp.ones_like(zero),))
+    h = np.exp(-np.asarray(log_scale)) / 2
+    p = special.erf(h / np.sqrt(2))
+    close(value, 0, 0)
+    close(curvature, 2 * h * stats.norm.pdf(h) / p / np.exp(2 * log_scale), 1e-12)
+
+
+@DISCRETIZED
+def test_bins_of_a_law_without_width(discretized):
+    """A scale that is too small for floats leaves the law in one bin."""
+    mean, y = f32(0, 0, 0.5, 3, np.inf), f32(0, -0.5, 0.5, 1, 0)
+    loss = functools.partial(discretized, bins=5)
+    value, slope = jax.value_and_grad(total(functools.partial(loss, log_scale=-100.0)))(
+        mean[:4:2], y[:4:2]
+    )
+    close(value, 0)
+    close(slope, 0)
+    each = np.asarray(loss(mean, y, log_scale=-100.0))
+    close(each[[0, 2, 3]], 0)
+    assert (each[[1, 4]] > 1e37).all()
+
+
+def test_bins_of_a_law_without_end():
+    """A scale that is too large for floats spreads the law over all numbers."""
+    mean, y = f32(0, 0, 0.5), f32(0, -0.5, 0.5)
+    wide = jaxloss.discretized_gaussian_nll(mean, y, log_scale=100.0, bins=5)
+    close(wide, 100 + np.log(2) + np.log(2 * np.pi) / 2)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -297,6 +378,7 @@ def test_targets_outside_the_support_are_loud():
         "weibull_nll": (-1.0, {"log_shape": 0.0}),
         "log_normal_nll": (-1.0, {"log_variance": 0.0}),
         "beta_nll": (1.5, {"log_beta": 0.0}),
+        "discretized_gaussian_nll": (1.5, {"log_scale": 0.0}),
         "discretized_logistic_nll": (1.5, {"log_scale": 0.0}),
         "gamma_deviance": (-1.0, {}),
         "poisson_deviance": (-1.0, {}),
@@ -354,6 +436,43 @@ def test_huge_residuals_are_finite():
     close(wide, 0.5 * np.log(2 * np.pi) + np.log(1e30) + 0.5)
 
 
+def test_the_weight_by_the_variance_is_held_fixed():
+    s = 2 * Y
+
+    def weighted(beta):
+        loss = functools.partial(jaxloss.gaussian_nll, beta=beta)
+        return lambda m, y, s: loss(m, y, log_variance=s)
+
+    plain = weighted(0.0)
+    for beta in (0.5, 1.0, jnp.full((1,), 0.25)):
+        weight = jnp.exp(beta * s)
+        close(weighted(beta)(X, Y, s), weight * plain(X, Y, s), 1e-14)
+        by_all = jax.grad(total(weighted(beta)), (0, 1, 2))(X, Y, s)
+        expected = jax.grad(total(plain), (0, 1, 2))(X, Y, s)
+        close(jnp.stack(by_all), weight[None] * jnp.stack(expected), 1e-12)
+    by_beta = jax.grad(lambda beta: jnp.sum(weighted(beta)(X, Y, s)))(0.5)
+    assert by_beta == 0
+
+
+def test_a_whole_weight_leaves_the_gradient_of_the_squared_error():
+    loss = functools.partial(jaxloss.gaussian_nll, log_variance=Y, beta=1.0)
+    close(jax.grad(total(loss))(X, Y), jax.grad(total(jaxloss.l2_loss))(X, Y), 1e-14)
+
+
+def test_beta_is_checked_and_of_no_weight_compiles_to_nothing():
+    with pytest.raises(ValueError, match=r"`beta` must be a number in \[0"):
+        jaxloss.gaussian_nll(X, Y, log_variance=0.0, beta=-0.5)
+    programs = [
+        str(
+            jax.make_jaxpr(functools.partial(jaxloss.gaussian_nll, **options))(
+                X, Y, log_variance=X
+            )
+        )
+        for options in ({}, {"beta": 0}, {"beta": 0.0})
+    ]
+    assert len(set(programs)) == 1
+
+
 def test_laplace_at_its_centre():
     slope = jax.grad(total(functools.partial(jaxloss.laplace_nll, log_scale=0.0)))
     close(slope(f32(1, 2), f32(1, 1)), [0, 1])
@@ -369,9 +488,10 @@ def test_parameters_may_be_one_number_or_one_each():
     assert wide.dtype == jnp.float64
 
 
-def test_bins_are_checked():
+@DISCRETIZED
+def test_bins_are_checked(discretized):
     with pytest.raises(ValueError, match="`bins` must be a number of bins"):
-        jaxloss.discretized_logistic_nll(X, Y, log_scale=0.0, bins=1)
+        discretized(X, Y, log_scale=0.0, bins=1)
 
 
 # ------------------------------------------------------------------ survival

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import scipy.optimize
 import sklearn.metrics
+from jax.test_util import check_grads
+from scipy import special
 
 import jaxloss
 
@@ -102,6 +104,8 @@ def test_a_hyperparameter_per_entry_may_hold_anything_where_masked(name):
         ("geman_mcclure_loss", "scale", 0.0),
         ("tukey_biweight_loss", "scale", 0.0),
         ("quantile_loss", "quantile", 1.0),
+        ("quantile_loss", "delta", -1.0),
+        ("quantile_loss", "smoothing", -1.0),
         ("expectile_loss", "expectile", 0.0),
         ("epsilon_insensitive_loss", "epsilon", -0.5),
         ("absolute_percentage_error", "epsilon", -0.5),
@@ -308,6 +312,94 @@ def test_quantile_loss_derivatives_by_the_level_and_at_a_perfect_fit():
     chex.assert_trees_all_equal(by_level(jnp.float32(0.25)), t - p)
     gradient = jax.grad(lambda p: jaxloss.quantile_loss(p, t, quantile=0.25).sum())(p)
     chex.assert_trees_all_equal(gradient, f32(-0.25, 0.25, 0.75))
+
+
+@pytest.mark.parametrize("option", ["delta", "smoothing"])
+def test_a_quantile_loss_rounded_off_by_nothing(option):
+    """A number 0 is no option at all; an array of zeros has the same values."""
+    p, t = f32(1, 2, 3, 1e30), f32(4, 2, 1, -1e30)
+
+    def loss(p, **options):
+        return jaxloss.quantile_loss(p, t, quantile=0.25, **options)
+
+    plain = str(jax.make_jaxpr(loss)(p))
+    assert str(jax.make_jaxpr(lambda p: loss(p, **{option: 0.0}))(p)) == plain
+    slope = jax.grad(lambda p, **options: jnp.sum(loss(p, **options)))
+    for zeros in (jnp.float32(0), jnp.zeros(1), jnp.zeros(4)):
+        chex.assert_trees_all_equal(loss(p, **{option: zeros}), loss(p))
+        # The mean of both sides at a perfect fit, where the quadratic one has 0.
+        kept = np.asarray([True, option == "smoothing", True, True])
+        actual, expected = slope(p, **{option: zeros}), slope(p)
+        chex.assert_trees_all_equal(actual[kept], expected[kept])
+        assert np.isfinite(actual).all()
+
+
+def test_one_rounds_a_quantile_loss_off_from_below_and_one_from_above():
+    e, zero = jnp.linspace(-3, 3, 61), jnp.zeros(61)
+    loss = functools.partial(jaxloss.quantile_loss, e, zero, quantile=0.7)
+    assert (loss(delta=0.5) <= loss()).all()
+    excess = np.asarray(loss(smoothing=0.5) - loss())
+    assert (excess > 0).all() and excess.argmax() == 30
+    close(excess[30], 0.5 * np.log(2), 1e-15)
+
+
+def test_a_smooth_quantile_loss_far_from_its_kink_is_the_sharp_one():
+    """Whatever the smoothing: quotients of the two may be beyond all floats."""
+    e = f32(1e30, -1e30, 1e-30, -1e-30, 0)
+    x = np.asarray(e, np.float64)
+
+    def loss(p, smoothing):
+        return jaxloss.quantile_loss(
+            p, jnp.zeros_like(p), quantile=0.25, smoothing=smoothing
+        )
+
+    slope = jax.grad(lambda p, smoothing: jnp.sum(loss(p, smoothing)))
+    for smoothing in (1e-36, 1e-20, 1e20, 1e30):
+        beta = jnp.float32(smoothing)
+        bump = smoothing * np.log1p(np.exp(-np.abs(x) / smoothing))
+        close(loss(e, beta), np.maximum(-0.25 * x, 0.75 * x) + bump, 5e-7)
+        p = special.expit(x / smoothing)
+        # At -1e30 / 1e30 it is 0.27 - 0.25, of which 0.27 is rounded.
+        close(slope(e, beta), p - 0.25, 2e-6)
+        _, curvature = jax.jvp(lambda p, b=beta: slope(p, b), (e,), (jnp.ones_like(e),))
+        close(curvature, p * special.expit(-x / smoothing) / smoothing, 1e-6)
+
+
+def test_a_smooth_quantile_loss_of_an_infinite_residual_has_its_limits():
+    def loss(p):
+        return jaxloss.quantile_loss(p, f32(0, 0), quantile=0.25, smoothing=0.5)
+
+    infinite = f32(np.inf, -np.inf)
+    close(loss(infinite), [np.inf, np.inf])
+    close(jax.grad(lambda p: jnp.sum(loss(p)))(infinite), [0.75, -0.25])
+
+
+def test_derivatives_of_a_smooth_quantile_loss_by_its_options():
+    e, zero = jnp.asarray([-40.0, -0.3, 0, 0.5, 7]), jnp.zeros(5)
+
+    def loss(level, smoothing):
+        return jaxloss.quantile_loss(
+            e, zero, quantile=level, smoothing=smoothing, reduction="sum"
+        )
+
+    by_level, by_smoothing = jax.grad(loss, (0, 1))(0.25, 0.5)
+    p = special.expit(np.asarray(e) / 0.5)
+    close(by_level, -np.sum(e), 1e-14)
+    close(by_smoothing, np.sum(special.entr(p) + special.entr(1 - p)), 1e-13)
+    check_grads(loss, (0.25, 0.5), order=2)
+
+
+def test_levels_and_smoothings_of_their_own():
+    p, t = jnp.zeros((2, 3)), jnp.ones((2, 3))
+    levels = jnp.asarray([[0.125, 0.5, 0.75]])
+    smoothings = jnp.asarray([[0.5], [2.0]])
+    both = jaxloss.quantile_loss(p, t, quantile=levels, smoothing=smoothings)
+    close(both, levels + smoothings * np.log1p(np.exp(-1 / smoothings)), 1e-14)
+
+
+def test_a_kink_is_rounded_off_in_one_way():
+    with pytest.raises(ValueError, match="`smoothing` must be left out where `delta`"):
+        jaxloss.quantile_loss(f32(1), f32(2), delta=0.5, smoothing=0.5)
 
 
 def test_quantile_levels_run_along_an_axis():

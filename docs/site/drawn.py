@@ -90,9 +90,10 @@ CUTS: dict[str, Cut] = {
     "von_mises_nll": residual(
         "von_mises_nll", parameters("log_concentration", *WIDTHS), math.pi
     ),
-    "discretized_logistic_nll": residual(
-        "discretized_logistic_nll", parameters("log_scale", -3, -1), 0.9
-    ),
+    **{
+        name: residual(name, parameters("log_scale", -3, -1), 0.9)
+        for name in ("discretized_gaussian_nll", "discretized_logistic_nll")
+    },
     **{
         name: residual(name, parameters("log_scale", *WIDTHS))
         for name in ("crps_gaussian", "crps_laplace", "crps_logistic")

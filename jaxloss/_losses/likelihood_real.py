@@ -11,10 +11,11 @@ from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import exp_excess
 from jaxloss._core.gamma_function import half_step
 from jaxloss._core.numerics import in_base
+from jaxloss._core.parameters import kept_parameter
 from jaxloss._core.reduce import reduce
 from jaxloss._core.residual import magnitude
 from jaxloss._core.types import Array, Input, Number, Reduction
-from jaxloss._core.validate import Check
+from jaxloss._core.validate import Check, is_off
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -25,6 +26,7 @@ def gaussian_nll(
     targets: Input,
     *,
     log_variance: Number,
+    beta: Number = 0.0,
     where: Input | None = None,
     weights: Input | None = None,
     reduction: Reduction = "none",
@@ -35,13 +37,21 @@ def gaussian_nll(
     .. math::
         \ell = \tfrac12 \bigl( \log 2\pi + s + e^2 e^{-s} \bigr), \qquad e = \mu - y
 
-    with :math:`s` the `log_variance`.
+    with :math:`s` the `log_variance`. A model that learns both can settle for a large
+    variance where the mean is hard to fit, as the gradient by the mean is divided by
+    it. With :math:`\beta > 0` it is the :math:`\beta`-NLL, which gives some of it back,
+
+    .. math::
+        \ell_\beta = e^{\beta s}\, \ell, \qquad e^{\beta s} \text{ held fixed}
 
     Args:
       mean: mean :math:`\mu` of the law, floating, any shape.
       targets: real, the shape of `mean`.
       log_variance: logarithm of the variance, a number, or an array that fits the
         losses (of their rank; axes may have size 1).
+      beta: :math:`\beta`, at least 0: a number, or an array that fits the losses. At 1
+        the gradient by the mean is that of `l2_loss`; :math:`\tfrac12` is usual, 0 the
+        likelihood itself.
       where: mask of the shape of `mean`, the entries kept. Axes may be 1.
       weights: weight of each entry, the same shape.
       reduction: `"none"`, `"sum"` or `"mean"` (weighted, over the entries kept).
@@ -58,11 +68,13 @@ def gaussian_nll(
 
     Gradient:
       :math:`\partial \ell / \partial \mu = e\, e^{-s}`, :math:`\partial \ell / \partial
-      s = \tfrac12 (1 - e^2 e^{-s})`.
+      s = \tfrac12 (1 - e^2 e^{-s})`; of :math:`\ell_\beta` both times :math:`e^{\beta
+      s}`, and none by :math:`\beta`.
 
     Raises:
       TypeError: `mean` not floating, `targets` not real, a traced static option.
-      ValueError: shapes that do not fit, an unknown reduction or base.
+      ValueError: shapes that do not fit, an unknown reduction or base, a negative
+        `beta` (NaN, if it is an array).
 
     Examples:
       >>> import jax.numpy as jnp, jaxloss
@@ -72,10 +84,12 @@ def gaussian_nll(
 
     References:
       Nix, Weigend, *Estimating the mean and variance of the target probability
-      distribution*, ICNN 1994.
+      distribution*, ICNN 1994; Seitzer et al., *On the Pitfalls of Heteroscedastic
+      Uncertainty Estimation with Probabilistic Neural Networks*, arXiv:2203.09168.
 
     Elsewhere: `torch.nn.functional.gaussian_nll_loss(full=True)`, which takes the
     variance, clamps it from below at `eps`, and leaves the constant out by default.
+    `beta_nll_loss` of Seitzer et al. leaves it out too.
     """
     check = Check("gaussian_nll")
     check.reduction(reduction)
@@ -90,6 +104,9 @@ def gaussian_nll(
     (log_variance_,) = x.parameters
     z = (x.output - x.targets) * jnp.exp(-log_variance_ / 2)
     loss = (_LOG_2PI + log_variance_) / 2 + 0.5 * z * z
+    if not is_off(beta, 0):
+        power = kept_parameter(check, "beta", beta, x.output, x.keep, low=0, masked=0.0)
+        loss = jax.lax.stop_gradient(jnp.exp(power * log_variance_)) * loss
     loss = in_base(loss, base)
     weights = check.weights(weights, loss)
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)

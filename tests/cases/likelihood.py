@@ -410,10 +410,15 @@ def pixels(rng, scale):
     return m, y, s
 
 
-def discretized_logistic(m, y, s):
+def upper_and_lower(m, y, s):
+    """The edges of a bin in units of the scale; those at the ends are infinite."""
     half = mp.mpf(1) / 15
     a, b = (y - m + half) * mp.exp(-s), (y - m - half) * mp.exp(-s)
-    a, b = mp.inf if y > 1 - half else a, -mp.inf if y < half - 1 else b
+    return mp.inf if y > 1 - half else a, -mp.inf if y < half - 1 else b
+
+
+def discretized_logistic(m, y, s):
+    a, b = upper_and_lower(m, y, s)
     # Far above the mean it is the difference of two numbers near 1, as that below it is
     # not: the derivatives of such a difference need more digits than there are.
     a, b = (-b, -a) if y > m else (a, b)
@@ -421,11 +426,30 @@ def discretized_logistic(m, y, s):
 
 
 def discretized_logistic_by_mean(m, y, s):
-    half = mp.mpf(1) / 15
-    a, b = (y - m + half) * mp.exp(-s), (y - m - half) * mp.exp(-s)
-    above = mp.mpf(0) if y > 1 - half else sigmoid(-a)
-    below = mp.mpf(0) if y < half - 1 else sigmoid(b)
+    a, b = upper_and_lower(m, y, s)
+    above = mp.mpf(0) if a == mp.inf else sigmoid(-a)
+    below = mp.mpf(0) if b == -mp.inf else sigmoid(b)
     return (above - below) * mp.exp(-s)
+
+
+def normal_tail(z):
+    """1 - Φ(z)."""
+    return mp.erfc(z / mp.sqrt(2)) / 2
+
+
+def discretized_gaussian(m, y, s):
+    a, b = upper_and_lower(m, y, s)
+    a, b = (a, b) if y > m else (-b, -a)
+    if b < 0:
+        # Around the mean: what is missing, of which Φ(a) - Φ(b) would lose the digits.
+        return -mp.log1p(-normal_tail(a) - normal_tail(-b))
+    return -mp.log(normal_tail(b) - normal_tail(a))
+
+
+def discretized_gaussian_by_mean(m, y, s):
+    a, b = upper_and_lower(m, y, s)
+    p = mp.exp(-discretized_gaussian(m, y, s))
+    return (mp.npdf(a) - mp.npdf(b)) / p * mp.exp(-s)
 
 
 # ------------------------------------------------------------------ mixtures
@@ -479,6 +503,7 @@ IN_NATS = {
     "beta_nll",
     "binomial_nll",
     "categorical_nll",
+    "discretized_gaussian_nll",
     "discretized_logistic_nll",
     "exponential_nll",
     "gamma_nll",
@@ -511,6 +536,17 @@ CASES = [
         gaussian,
         (gaussian_by_mean, None, gaussian_by_log_variance),
         ("log_variance",),
+    ),
+    # By the mean the weight is a constant of its formula; that it is one by the
+    # variance too is for `test_likelihood.py` to see.
+    *law(
+        "gaussian_nll",
+        with_scale,
+        lambda m, y, s: mp.exp(0.75 * s) * gaussian(m, y, s),
+        (lambda m, y, s: mp.exp(0.75 * s) * gaussian_by_mean(m, y, s), None, None),
+        ("log_variance",),
+        usual="beta 0.75",
+        options={"beta": 0.75},
     ),
     *law(
         "laplace_nll",
@@ -642,6 +678,18 @@ CASES = [
         ("log_scale",),
         options={"bins": 16},
         scales=("tiny", "unit", "wide", "saturated"),
+    ),
+    *law(
+        "discretized_gaussian_nll",
+        pixels,
+        discretized_gaussian,
+        (discretized_gaussian_by_mean, None, NUMERIC),
+        ("log_scale",),
+        options={"bins": 16},
+        scales=("tiny", "unit", "wide", "saturated"),
+        # A density below the smallest normal number is flushed to 0 before it is
+        # multiplied by the up to 150 units of the scale in one, or in the edge.
+        slope_floor=lambda *example: 2e-36,
     ),
     Case(
         name="mixture_nll",

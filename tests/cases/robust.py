@@ -120,6 +120,15 @@ def quantile_huber(tau, delta):
     )
 
 
+def smooth_quantile(tau, beta):
+    tau, beta = mpf(tau), mpf(beta)
+
+    return (
+        each(lambda e: -tau * e + beta * mp.log1p(mp.exp(e / beta))),
+        each(lambda e: 1 / (1 + mp.exp(-e / beta)) - tau),
+    )
+
+
 def expectile(tau):
     tau = mpf(tau)
 
@@ -349,6 +358,19 @@ CASES = [
         "quadratic near 0",
         quantile=0.875,
         delta=0.75,
+    ),
+    row(
+        "quantile_loss",
+        *smooth_quantile(0.875, 0.75),
+        "smooth",
+        quantile=0.875,
+        smoothing=0.75,
+    ),
+    row(
+        "quantile_loss",
+        *smooth_quantile(0.5, 2**-10),
+        "nearly sharp",
+        smoothing=2.0**-10,
     ),
     row(
         "quantile_loss",

@@ -165,19 +165,26 @@ INTEGERS = [
         "logits, and the index of what came out of one trial",
         fixed=(LABELS,),
     ),
-    Row(
-        "stats.logistic.cdf",
-        "discretized_logistic_nll",
-        (MEAN / 2, LOG),
-        lambda f, m, s, y: (
-            -np.log(f(y + 0.05, m, np.exp(s)) - f(y - 0.05, m, np.exp(s)))
-        ),
-        lambda f, m, s, y: f(m, y, log_scale=s, bins=21),
-        # Middles of bins, and none of those at the ends, which are open.
-        fixed=(np.round(uniform(89, *SHAPE, low=-0.9), 1),),
-        differs="of the difference of the distribution function over a bin",
-        tolerance=1e-12,
-        why="scipy's differences, 1/100 and less, of two numbers that float64 rounds",
+    *(
+        Row(
+            f"stats.{name}.cdf",
+            ours,
+            inputs,
+            lambda f, m, s, y: (
+                -np.log(f(y + 0.05, m, np.exp(s)) - f(y - 0.05, m, np.exp(s)))
+            ),
+            lambda f, m, s, y: f(m, y, log_scale=s, bins=21),
+            # Middles of bins, and none of those at the ends, which are open.
+            fixed=(np.round(uniform(89, *SHAPE, low=-0.9), 1),),
+            differs="of the difference of the distribution function over a bin",
+            tolerance=1e-12,
+            why="scipy's differences, 1/100 and less, of numbers that float64 rounds",
+        )
+        for name, ours, inputs in (
+            ("logistic", "discretized_logistic_nll", (MEAN / 2, LOG)),
+            # Its tails are lighter, and scipy's differences in them smaller.
+            ("norm", "discretized_gaussian_nll", (MEAN / 2, LOG / 4 + 1)),
+        )
     ),
 ]
 
