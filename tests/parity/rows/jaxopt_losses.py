@@ -9,7 +9,8 @@ from tests.parity.row import Row, distributions, normal
 SCORES, LABELS = normal(70, 6, 4, scale=1.5), np.asarray([0, 3, 1, 1, 2, 0])
 SCALARS, BITS = normal(71, 6, scale=1.5), np.asarray([0, 1, 1, 0, 0, 1])
 TARGETS = normal(72, 6)
-WEIGHTS, INPUTS = normal(73, 3, 4), normal(74, 6, 3)
+WEIGHTS, INPUTS, INTERCEPT = normal(73, 3, 4), normal(74, 6, 3), normal(75, 4)
+L2 = 0.375
 LABEL_FIRST = "the label is the second argument here"
 
 
@@ -60,6 +61,11 @@ LOSSES = [
     ),
 ]
 
+
+def penalty(w):
+    return L2 / 2 * jnp.sum(w * w)
+
+
 OBJECTIVES = [
     Row(
         "objective.least_squares",
@@ -92,6 +98,38 @@ OBJECTIVES = [
         lambda f, w, x, y: f(w, (x, y)),
         lambda f, w, x, y: f(jnp.dot(x, w), y, reduction="mean"),
         fixed=(BITS,),
+    ),
+    Row(
+        "objective.ridge_regression",
+        "l2_loss",
+        (WEIGHTS[:, 0], INPUTS),
+        lambda f, w, x, y: f(w, L2, (x, y)),
+        lambda f, w, x, y: f(jnp.dot(x, w), y, reduction="mean") + penalty(w),
+        fixed=(TARGETS,),
+    ),
+    Row(
+        "objective.l2_multiclass_logreg",
+        "linear_softmax_cross_entropy",
+        (WEIGHTS, INPUTS),
+        lambda f, w, x, y: f(w, L2, (x, y)),
+        lambda f, w, x, y: f(x, w, y) + penalty(w),
+        fixed=(LABELS,),
+    ),
+    Row(
+        "objective.multiclass_logreg_with_intercept",
+        "linear_softmax_cross_entropy",
+        (WEIGHTS, INTERCEPT, INPUTS),
+        lambda f, w, b, x, y: f((w, b), (x, y)),
+        lambda f, w, b, x, y: f(x, w, y, bias=b),
+        fixed=(LABELS,),
+    ),
+    Row(
+        "objective.l2_multiclass_logreg_with_intercept",
+        "linear_softmax_cross_entropy",
+        (WEIGHTS, INTERCEPT, INPUTS),
+        lambda f, w, b, x, y: f((w, b), L2, (x, y)),
+        lambda f, w, b, x, y: f(x, w, y, bias=b) + penalty(w),
+        fixed=(LABELS,),
     ),
 ]
 
