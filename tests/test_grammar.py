@@ -74,6 +74,14 @@ def test_signature_is_optax_s_and_more(name: str):
         assert ours[key].kind is inspect.Parameter.KEYWORD_ONLY, key
 
 
+@pytest.mark.parametrize("name", sorted(set(PUBLIC) - set(OPTAX)))
+def test_numbers_are_keyword_only(name: str):
+    """Where optax has no such function that would take them by position."""
+    for key, parameter in parameters(getattr(jaxloss, name)).items():
+        if isinstance(parameter.default, int | float):
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, key
+
+
 @pytest.mark.parametrize("name", sorted(set(PUBLIC) - NOT_REDUCED))
 def test_options_of_a_loss(name: str):
     options = set(parameters(getattr(jaxloss, name)))

@@ -9,13 +9,17 @@ import pytest
 from jax.test_util import check_grads
 
 import jaxloss
+from jaxloss._core import tempered
 from jaxloss._core.tempered import tempered_row
 
 # Many programs to compile: see `tests/selection.py`.
 pytestmark = pytest.mark.thorough
 
 INF = jnp.inf
-loss = jaxloss.bi_tempered_logistic_loss
+
+
+def loss(x, y, t1=0.8, t2=1.2, **options):
+    return jaxloss.bi_tempered_logistic_loss(x, y, t1=t1, t2=t2, **options)
 
 
 def f32(*values):
@@ -183,3 +187,19 @@ def test_temperatures_may_differ_between_the_losses():
     t1, t2 = f32(0.25, 0.5, 1.0), f32(1.0, 1.5, 3.0)
     each = [loss(x[i], y[i], float(t1[i]), float(t2[i])) for i in range(3)]
     np.testing.assert_allclose(loss(x, y, t1, t2), each, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("beta", [0.0, 0.2, 1.0, 2.0, 4.0])
+def test_twelve_steps_find_the_normaliser(monkeypatch, dtype, beta):
+    """Of rows of few classes and many, flat, spread and led by one."""
+    for size, scale in ((2, 1.0), (7, 1e-4), (7, 30.0), (1000, 3.0), (50_257, 1.0)):
+        x = scale * jnp.asarray(np.random.default_rng(size).normal(size=(4, size)))
+        x, b = x.at[0, 0].add(50.0).astype(dtype), jnp.full((1, 1), beta, dtype)
+        monkeypatch.setattr(tempered, "_MOST_STEPS", 12)
+        found = tempered._nll(x, b, -1)
+        monkeypatch.setattr(tempered, "_MOST_STEPS", 40)
+        np.testing.assert_array_equal(found, tempered._nll(x, b, -1))
+        total = np.exp(-np.asarray(found, np.float64)).sum(-1)
+        # The rounding of -log p, of which there are as many as classes.
+        np.testing.assert_allclose(total, 1, rtol=40 * jnp.finfo(dtype).eps)

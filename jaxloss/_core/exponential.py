@@ -97,6 +97,7 @@ def lack(d: Array, g: Array) -> Array:
     # The difference below still cancels three bits just beyond -1, two beyond -2.
     near = jnp.abs(d) * jnp.maximum(jnp.abs(g), 1) < 2
     small = jnp.where(near, d, 0)
+    # Five more for twice the interval: 2^18 / 18! and 2^25 / 25! are nothing by 1/2.
     last = _TERMS[jnp.finfo(d.dtype).bits] + 5
     sums = [jnp.ones_like(g)]
     for _ in range(last - 2):

@@ -15,9 +15,9 @@ from jaxloss._core.validate import Check, is_off
 def bi_tempered_logistic_loss(
     logits: Input,
     labels: Input,
+    *,
     t1: Number = 0.8,
     t2: Number = 1.2,
-    *,
     label_smoothing: Number = 0.0,
     class_weights: Input | None = None,
     ignore_index: int | None = None,
@@ -96,7 +96,8 @@ def bi_tempered_logistic_loss(
       >>> labels = jnp.array([0, 2])
       >>> print(jaxloss.bi_tempered_logistic_loss(logits, labels).round(4))
       [0.3472 1.5687 ]
-      >>> print(jaxloss.bi_tempered_logistic_loss(logits, labels, 1.0, 1.0).round(4))
+      >>> loss = jaxloss.bi_tempered_logistic_loss(logits, labels, t1=1.0, t2=1.0)
+      >>> print(loss.round(4))
       [0.417  2.42]
 
     References:
