@@ -4,11 +4,13 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import mpmath as mp
 import numpy as np
 import pytest
 from scipy import special, stats
 
 import jaxloss
+from jaxloss._core import normal_interval
 
 # Many programs to compile: see `tests/selection.py`.
 pytestmark = pytest.mark.thorough
@@ -540,3 +542,43 @@ def test_cox_last_subject_faces_nobody():
     )(f32(0.3, 0.7))
     assert value == 0
     close(slope, [0, 0], 0)
+
+
+def rule_and_truth(bits, a, w):
+    """∫ t^k e^{-at - t²/2} over [0, w] for k = 0 and 2, by the points and by parts."""
+    depth, points = normal_interval._DEPTH_AND_POINTS[bits]
+    nodes, shares = (v.tolist() for v in np.polynomial.legendre.leggauss(points))
+    length = min(w, 2 * depth / (a + mp.sqrt(a * a + 2 * depth)))
+
+    def density(t):
+        return mp.exp(-t * (a + t / 2))
+
+    def rule(power):
+        each = (
+            share * t**power * density(t)
+            for node, share in zip(nodes, shares, strict=True)
+            for t in [(1 + mp.mpf(node)) / 2 * length]
+        )
+        return length / 2 * mp.fsum(each)
+
+    ends = mp.erfc(a / mp.sqrt(2)) - mp.erfc((a + w) / mp.sqrt(2))
+    mass = mp.exp(a * a / 2) * mp.sqrt(mp.pi / 2) * ends
+    square = (1 + a * a) * mass - a + (a - w) * density(w)
+    return rule(0), rule(2), mass, square
+
+
+@pytest.mark.parametrize(
+    ("bits", "of_mass", "of_square"), [(32, 4.3e-8, 7e-6), (64, 2e-14, 2e-13)]
+)
+def test_the_points_of_an_interval_are_enough(bits, of_mass, of_square):
+    """The rule itself, without rounding: the errors that the module states."""
+    with mp.workdps(60):
+        for a in map(mp.mpf, (-0.75, -0.25, 0, 0.3, 1, 3, 10, 100, 1e4)):
+            # A wide interval around the mean is computed otherwise.
+            most = normal_interval._WIDE if a < 0 else mp.inf
+            reach = 12 / (1 + max(a, 0))
+            for share in (1e-3, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1, 10):
+                w = min(share * reach, most)
+                mass, square, of_all, of_squares = rule_and_truth(bits, a, w)
+                assert abs(mass / of_all - 1) <= of_mass
+                assert abs(square / mass * of_all / of_squares - 1) <= of_square

@@ -54,6 +54,7 @@ DISTRIBUTED = {
         "cosine_distance",
         "cosine_similarity",
         "listnet_loss",
+        "categorical_hinge_loss",
     )
 }
 DISTRIBUTED["ranking_softmax_loss"] = functools.partial(
