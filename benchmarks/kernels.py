@@ -207,26 +207,28 @@ def run(
     lines: list[Line] = []
     left_out: list[str] = []
     seconds: dict[str, dict[str, float]] = {}
-    for name, problem in chosen.items():
-        contest = Contest(
-            options.rounds, options.budget, options.without, begin + options.limit
-        )
-        if contest.late:
-            left_out.append(name)
-            continue
-        found = measured(measure, name, problem, contest)
-        lines += found
-        seconds[name] = contest.seconds
-        show(table(name, found))
-        spent = ", ".join(f"{on} {s:.1f} s" for on, s in contest.seconds.items())
-        show(f"{name}: {spent}; {time.perf_counter() - begin:.0f} s since the start\n")
-        if options.json:
-            body = about | {
-                "problems": {name: asdict(chosen[name]) for name in seconds},
-                "seconds": seconds,
-                "results": [asdict(line) for line in lines],
-            }
-            write(options.json, body)
+    with over_in_time(options):
+        for name, problem in chosen.items():
+            contest = Contest(
+                options.rounds, options.budget, options.without, begin + options.limit
+            )
+            if contest.late:
+                left_out.append(name)
+                continue
+            found = measured(measure, name, problem, contest)
+            lines += found
+            seconds[name] = contest.seconds
+            show(table(name, found))
+            spent = ", ".join(f"{on} {s:.1f} s" for on, s in contest.seconds.items())
+            elapsed = time.perf_counter() - begin
+            show(f"{name}: {spent}; {elapsed:.0f} s since the start\n")
+            if options.json:
+                body = about | {
+                    "problems": {name: asdict(chosen[name]) for name in seconds},
+                    "seconds": seconds,
+                    "results": [asdict(line) for line in lines],
+                }
+                write(options.json, body)
     if left_out:
         show(f"Not begun after {options.limit:.0f} s: {'; '.join(left_out)}")
     return lines
@@ -252,8 +254,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "environment": header("kernels", sys.argv[1:] if argv is None else argv),
         "targets": [[t.name, t.problem, t.text] for t in TARGETS],
     }
-    with over_in_time(options):
-        lines = run(problems, measure, options, about, begin)
+    lines = run(problems, measure, options, about, begin)
     show(targets(lines, about["environment"]))
     if options.plot:
         draw(lines, about["environment"], options.plot)

@@ -185,8 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         kernels.show("The kernel with tiles of its own is for GPU, and here is none.")
         return 1
     about = {"environment": kernels.header("tiles", argv or sys.argv[1:])}
-    with kernels.over_in_time(options):
-        found = kernels.run(problems(options.few), measure, options, about, begin)
+    found = kernels.run(problems(options.few), measure, options, about, begin)
     return kernels.status(found)
 
 

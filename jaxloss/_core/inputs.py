@@ -78,6 +78,18 @@ class Observed(NamedTuple):
     keep: Array | None
     """The entries kept by the mask."""
 
+    def reduced(
+        self,
+        check: Check,
+        loss: Array,
+        *,
+        weights: Input | None,
+        reduction: Reduction,
+        base: float | None = None,
+    ) -> Array:
+        """Unit and reduction: the common end."""
+        return ended(check, loss, self.keep, weights, reduction, base)
+
 
 def observed(
     check: Check,
@@ -159,9 +171,8 @@ class Rows(NamedTuple):
         base: float | None = None,
     ) -> Array:
         """Unit and reduction of losses of size 1 along the axis: the common end."""
-        loss = in_base(jnp.squeeze(loss, self.axis), base)
-        weights = check.weights(weights, loss)
-        return reduce(loss, where=self.keep, weights=weights, reduction=reduction)
+        loss = jnp.squeeze(loss, self.axis)
+        return ended(check, loss, self.keep, weights, reduction, base)
 
     def drop(self, keep: Array | None) -> "Rows":
         """The same rows without those not kept: zeros in their place."""
@@ -213,6 +224,20 @@ def rows(
         ]
     targets = arrays[1] if target else None
     return Rows(arrays[0], targets, entry_axis, None, entries, shape).drop(keep)
+
+
+def ended(
+    check: Check,
+    loss: Array,
+    keep: Array | None,
+    weights: Input | None,
+    reduction: Reduction,
+    base: float | None,
+) -> Array:
+    """Losses of what is kept, in their unit, weighted and reduced."""
+    loss = in_base(loss, base)
+    weights = check.weights(weights, loss)
+    return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
 def both(first: Array | None, second: Array | None) -> Array | None:

@@ -149,6 +149,14 @@ class Check(Errors):
                 "See the docstring for what each means.",
             )
 
+    def count(self, argument: str, value: object, hint: str) -> None:
+        """A number of things, at least one."""
+        self.static(**{argument: value})
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise self.value_error(
+                argument, "an integer of at least 1", repr(value), hint
+            )
+
     def reduction(self, reduction: Reduction) -> None:
         """`"none"`, `"sum"` or `"mean"`."""
         self.choice("reduction", reduction, get_args(Reduction))

@@ -87,11 +87,7 @@ def gradient_density_weights(
     zeros that are averaged in.
     """
     check = Check("gradient_density_weights")
-    check.static(bins=bins)
-    if not isinstance(bins, int) or isinstance(bins, bool) or bins < 1:
-        raise check.value_error(
-            "bins", "an integer of at least 1", repr(bins), "10 and 30 are usual."
-        )
+    check.count("bins", bins, "10 and 30 are usual.")
     if axis_name is not None:
         check.axis_name(axis_name)
     g = check.floating("gradient_norms", gradient_norms)

@@ -310,11 +310,7 @@ def top_k_mean(
     for k); not in optax, torch or keras.
     """
     check = Check("top_k_mean")
-    check.static(k=k)
-    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-        raise check.value_error(
-            "k", "an integer of at least 1", repr(k), "It says how many to average."
-        )
+    check.count("k", k, "It says how many to average.")
     x = inputs.rows(check, axis, where, -jnp.inf, losses=losses)
     values = jnp.moveaxis(x.predictions, x.axis, -1)
     kept = jnp.ones(values.shape, bool)

@@ -7,8 +7,7 @@ from jaxloss._core.bessel import log_circle
 from jaxloss._core.counts import binomial_divergence
 from jaxloss._core.explicit import automatic
 from jaxloss._core.gamma_function import combinations_excess
-from jaxloss._core.numerics import in_base, weighted
-from jaxloss._core.reduce import reduce
+from jaxloss._core.numerics import weighted
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
@@ -97,9 +96,7 @@ def beta_nll(
     # log B(a, b) without that part, log(1/a + 1/b) for small ones.
     excess = combinations_excess(a, b) + jnp.logaddexp(-log_a, -log_b)
     loss = jnp.where(first | last, ends, inside) + excess
-    loss = in_base(loss, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 @automatic
@@ -175,6 +172,4 @@ def von_mises_nll(
     half_chord = jnp.sin((x.output - x.targets) / 2)
     loss = 2 * concentration * half_chord * half_chord
     loss = loss + log_circle(concentration, log_concentration_)
-    loss = in_base(loss, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)

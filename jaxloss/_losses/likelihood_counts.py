@@ -6,8 +6,6 @@ from jaxloss._core import inputs
 from jaxloss._core.counts import binomial_divergence, negative_binomial, poisson
 from jaxloss._core.explicit import automatic
 from jaxloss._core.gamma_function import combinations_excess
-from jaxloss._core.numerics import in_base
-from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
@@ -73,9 +71,7 @@ def poisson_nll(
     check.base(base)
     x = inputs.observed(check, where, {"log_rate": log_rate}, {"targets": targets}, {})
     loss = poisson(x.output, x.targets)
-    loss = in_base(loss, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 @automatic
@@ -151,9 +147,7 @@ def binomial_nll(
     y = jnp.where(x.targets < 0, jnp.nan, x.targets)
     r = jnp.where(n - y < 0, jnp.nan, n - y)
     loss = binomial_divergence(x.output, y, r) + combinations_excess(y, r)
-    loss = in_base(loss, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 @automatic
@@ -231,6 +225,4 @@ def negative_binomial_nll(
     )
     (log_r,) = x.parameters
     loss = negative_binomial(x.output, x.targets, log_r)
-    loss = in_base(loss, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from jaxloss._core import inputs
 from jaxloss._core.explicit import automatic
 from jaxloss._core.normal_interval import interval, interval_nll
-from jaxloss._core.numerics import in_base, sech_squared, softplus
-from jaxloss._core.reduce import reduce
+from jaxloss._core.numerics import sech_squared, softplus
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
@@ -28,22 +27,8 @@ class _Binned(NamedTuple):
     """1 / scale, finite."""
     is_first: Array
     is_last: Array
-    keep: Array | None
-    """The entries kept by the mask."""
-
-    def reduced(
-        self,
-        check: Check,
-        loss: Array,
-        *,
-        weights: Input | None,
-        reduction: Reduction,
-        base: float | None,
-    ) -> Array:
-        """Unit and reduction: the common end."""
-        loss = in_base(loss, base)
-        weights = check.weights(weights, loss)
-        return reduce(loss, where=self.keep, weights=weights, reduction=reduction)
+    observed: inputs.Observed
+    """What they come from."""
 
 
 def _binned(
@@ -87,7 +72,7 @@ def _binned(
         jnp.where(jnp.isinf(sharpness), largest, sharpness),
         y < low_ + half,
         y > high_ - half,
-        x.keep,
+        x,
     )
 
 
@@ -172,7 +157,9 @@ def discretized_logistic_nll(
     inner = _log_bin(c, *(jnp.broadcast_to(a, c.shape) for a in (h, x.log_half)))
     outer = jnp.where(x.is_last, softplus(c - h), inner)
     loss = jnp.where(x.is_first, softplus(-c - h), outer)
-    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
+    return x.observed.reduced(
+        check, loss, weights=weights, reduction=reduction, base=base
+    )
 
 
 @automatic
@@ -263,7 +250,9 @@ def discretized_gaussian_nll(
     middle, width = (jnp.where(is_open, jnp.inf, a) for a in (middle, width))
     log_width = jnp.broadcast_to(math.log(2) + x.log_half, near.shape)
     loss = interval_nll(interval(near, middle, width, log_width))
-    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
+    return x.observed.reduced(
+        check, loss, weights=weights, reduction=reduction, base=base
+    )
 
 
 # Of the two half-widths h and log h the first has the value and the second the

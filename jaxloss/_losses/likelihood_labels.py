@@ -69,9 +69,7 @@ def bernoulli_nll(
     x = inputs.observed(check, where, {"logits": logits}, {"labels": labels}, {})
     one = jnp.ones((), x.output.dtype)
     loss = logistic_loss(x.output, x.targets, 1 - x.targets, one)
-    loss = in_base(loss, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 @automatic

@@ -8,8 +8,7 @@ from jaxloss._core import inputs
 from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import exp_excess
 from jaxloss._core.gamma_function import binet
-from jaxloss._core.numerics import in_base, weighted
-from jaxloss._core.reduce import reduce
+from jaxloss._core.numerics import weighted
 from jaxloss._core.relative_entropy import log_ratio
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
@@ -94,9 +93,7 @@ def gamma_nll(
     divergence = shape * exp_excess(-log_ratio(x.output, y))
     limit = shape * (x.output - 1) + _power_at_zero(shape, zero)
     loss = normaliser + jnp.where(zero, limit, divergence + jnp.log(y))
-    loss = in_base(loss, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 @automatic
@@ -156,9 +153,7 @@ def exponential_nll(
     )
     y = jnp.where(x.targets < 0, jnp.nan, x.targets)
     loss = y * jnp.exp(x.output) - x.output
-    loss = in_base(loss, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 @automatic
@@ -235,9 +230,7 @@ def weibull_nll(
     away = 1 + exp_excess(t) + jnp.log(y)
     at_zero = shape * x.output + _power_at_zero(shape, zero)
     loss = jnp.where(zero, at_zero, away) - log_shape_
-    loss = in_base(loss, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 @automatic
@@ -312,9 +305,7 @@ def log_normal_nll(
     error = jnp.where(zero, jnp.inf, log_ratio(x.output, y))
     z = error * jnp.exp(-log_variance_ / 2)
     loss = (_LOG_2PI + log_variance_) / 2 + 0.5 * z * z + jnp.log(y)
-    loss = in_base(loss, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 def _nonzero(y: Array) -> tuple[Array, Array]:

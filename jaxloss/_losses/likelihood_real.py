@@ -10,9 +10,7 @@ from jaxloss._core import inputs
 from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import exp_excess
 from jaxloss._core.gamma_function import half_step
-from jaxloss._core.numerics import in_base
 from jaxloss._core.parameters import kept_parameter
-from jaxloss._core.reduce import reduce
 from jaxloss._core.residual import magnitude
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
@@ -107,9 +105,7 @@ def gaussian_nll(
     if not is_off(beta, 0):
         power = kept_parameter(check, "beta", beta, x.output, x.keep, low=0, masked=0.0)
         loss = jax.lax.stop_gradient(jnp.exp(power * log_variance_)) * loss
-    loss = in_base(loss, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 @automatic
@@ -178,9 +174,7 @@ def laplace_nll(
     (log_scale_,) = x.parameters
     distance = magnitude(x.output - x.targets)
     loss = (math.log(2) + log_scale_) + distance * jnp.exp(-log_scale_)
-    loss = in_base(loss, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 @automatic
@@ -266,9 +260,7 @@ def student_t_nll(
     normaliser = _LOG_2PI / 2 + half_step(jnp.exp(log_df_) / 2)
     tail = _tail(x.output - x.targets, log_scale_, log_df_)
     loss = log_scale_ + normaliser + tail
-    loss = in_base(loss, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 @jax.custom_jvp

@@ -7,8 +7,7 @@ from jaxloss._core import inputs
 from jaxloss._core.counts import negative_binomial, poisson
 from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import expm1
-from jaxloss._core.numerics import in_base, sigmoid, softplus
-from jaxloss._core.reduce import reduce
+from jaxloss._core.numerics import sigmoid, softplus
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
@@ -91,9 +90,7 @@ def zero_inflated_poisson_nll(
     (zero_logits_,) = x.parameters
     law = poisson(x.output, x.targets)
     loss = _with_zeros(law, x.targets, zero_logits_)
-    loss = in_base(loss, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 @automatic
@@ -178,9 +175,7 @@ def zero_inflated_negative_binomial_nll(
     log_r, zero_logits_ = x.parameters
     law = negative_binomial(x.output, x.targets, log_r)
     loss = _with_zeros(law, x.targets, zero_logits_)
-    loss = in_base(loss, base)
-    weights = check.weights(weights, loss)
-    return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
+    return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
 def _with_zeros(law: Array, y: Array, z: Array) -> Array:
