@@ -25,6 +25,8 @@ def case_of(item) -> str:
     return case.id if isinstance(case, Case) else ""
 
 
+# Before pytest-xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """The tests of one row share what they compile, and so do those of one file: they
     stand together, in one process. The files come first, as the longer ones."""
