@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxloss._core import axes, explained, inputs
 from jaxloss._core.mesh import Tree, all_mesh_axes
 from jaxloss._core.reduce import divided, reduce
+from jaxloss._core.settled import settled
 from jaxloss._core.types import Array, Implementation, Input, Reduction
 from jaxloss._core.validate import Check
 from jaxloss._linear import plan
@@ -293,6 +294,7 @@ def compute(
         row, x.chunk, x.class_axis, name, backward, stored, step, tiled, predicted
     )
     arguments = Inputs(states, x.kernel, x.bias, shared, per_token)
+    arguments, factor = settled((arguments, factor))
     _check_tokens(check, x, (states, per_token, factor))
     if reduction == "none":
         losses, classes = engine.losses(arguments)
