@@ -25,6 +25,19 @@ def case_of(item) -> str:
     return case.id if isinstance(case, Case) else ""
 
 
+@pytest.fixture
+def monkeypatch(monkeypatch):
+    """As pytest has it; and what was traced before a change is traced again."""
+
+    def change(*args, **options):
+        pytest.MonkeyPatch.setattr(monkeypatch, *args, **options)
+        jax.clear_caches()
+
+    monkeypatch.setattr = change
+    yield monkeypatch
+    jax.clear_caches()
+
+
 # Before pytest-xdist reads the groups.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):

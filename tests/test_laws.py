@@ -84,10 +84,26 @@ def test_jit_is_eager(case: Case):
     close(gradient, expected.gradient)
 
 
+def one_of_a_batch(case: Case):
+    """The loss of one example, with the options of the batch's."""
+    if case.vmapped:
+        return with_options(case)
+    rank = compiled(case).ordinary.value.ndim
+    # An option for each of the losses is one for each of an example's.
+    options = {
+        name: option[0] if np.ndim(option) == rank and len(option) == 1 else option
+        for name, option in case.options.items()
+    }
+    return functools.partial(case.loss, **options)
+
+
 @over(of="loss", batched=False)
 def test_numpy_arrays_are_taken(case: Case):
     """Arrays whose values are known while a caller's function is traced."""
     arrays, expected = compiled(case).arrays, compiled(case).ordinary.value
+    mapped = jax.eval_shape(lambda: jax.vmap(one_of_a_batch(case))(*arrays))
+    assert mapped.dtype == jnp.float32
+    assert mapped.shape == expected.shape
     if case.vmapped:
         arrays, expected = tuple(a[0] for a in arrays), expected[0]
     value = jax.eval_shape(lambda: with_options(case)(*arrays))
@@ -98,15 +114,7 @@ def test_numpy_arrays_are_taken(case: Case):
 @over(of="program")
 def test_vmap_is_a_batch(case: Case):
     arrays = compiled(case).arrays
-    rank = compiled(case).ordinary.value.ndim
-    # An option for each of the losses is one for each of an example's.
-    options = {
-        name: option[0] if np.ndim(option) == rank and len(option) == 1 else option
-        for name, option in case.options.items()
-    }
-    one = functools.partial(
-        value_and_gradient, functools.partial(case.loss, **options), case
-    )
+    one = functools.partial(value_and_gradient, one_of_a_batch(case), case)
     value, gradient = jax.jit(jax.vmap(lambda *example: one(example)))(*arrays)
     expected = compiled(case).ordinary
     close(value, expected.value)

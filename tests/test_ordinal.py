@@ -184,8 +184,9 @@ def test_hl_gauss_default_sigma_and_decoding():
     edges = jnp.asarray(EDGES)
     y = f32(0.3, -0.7)
     targets = jaxloss.hl_gauss_targets(y, edges=edges)
-    np.testing.assert_array_equal(
-        targets, jaxloss.hl_gauss_targets(y, edges=edges, sigma=0.375)
+    # Two programs: what is known in one, its compiler rounds by itself.
+    np.testing.assert_allclose(
+        targets, jaxloss.hl_gauss_targets(y, edges=edges, sigma=0.375), rtol=2e-7
     )
     middle = (EDGES[1:] + EDGES[:-1]) / 2
     np.testing.assert_allclose(wide(targets) @ middle, y, atol=2e-3)

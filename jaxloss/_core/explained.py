@@ -17,6 +17,11 @@ def note(plan: Any) -> None:
         plans.append(plan)
 
 
+def listening() -> bool:
+    """Whether there is a listener."""
+    return _collected.get() is not None
+
+
 @contextlib.contextmanager
 def collecting() -> Iterator[list[Any]]:
     """Listens, inside the block."""

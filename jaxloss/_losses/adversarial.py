@@ -5,9 +5,9 @@ from typing import Literal, get_args
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
-from jaxloss._core.explicit import automatic
 from jaxloss._core.loudness import loud
 from jaxloss._core.numerics import positive_part, softplus
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check
@@ -18,7 +18,7 @@ GanVariant = Literal[
 """The game that is played."""
 
 
-@automatic
+@public
 def gan_discriminator_loss(
     real_logits: Input,
     fake_logits: Input,
@@ -110,7 +110,7 @@ def gan_discriminator_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def gan_generator_loss(
     fake_logits: Input,
     real_logits: Input | None = None,

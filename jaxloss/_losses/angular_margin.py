@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, inputs
-from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import labelled_rows
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Input, Number
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def arcface_logits(
     cosines: Input,
     labels: Input,
@@ -84,7 +84,7 @@ def arcface_logits(
     return x.logits(check, own, scale)
 
 
-@automatic
+@public
 def cosface_logits(
     cosines: Input,
     labels: Input,

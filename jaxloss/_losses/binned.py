@@ -8,14 +8,14 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import axes, inputs, rows
 from jaxloss._core.bins import between_edges, hats, increasing
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import in_base
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, computing
 
 
-@automatic
+@public
 def hl_gauss_loss(
     logits: Input,
     targets: Input,
@@ -99,7 +99,7 @@ def hl_gauss_loss(
     return _cross_entropy(check, x, t, weights, reduction, base)
 
 
-@automatic
+@public
 def hl_gauss_targets(
     targets: Input, *, edges: Input, sigma: Number | None = None
 ) -> Array:
@@ -147,7 +147,7 @@ def hl_gauss_targets(
     return _gauss(check, y[..., None], edges, sigma, x)
 
 
-@automatic
+@public
 def two_hot_loss(
     logits: Input,
     targets: Input,
@@ -226,7 +226,7 @@ def two_hot_loss(
     return _cross_entropy(check, x, t, weights, reduction, base)
 
 
-@automatic
+@public
 def two_hot_targets(targets: Input, *, support: Input) -> Array:
     r"""The distributions over a support that `two_hot_loss` compares the logits with.
 

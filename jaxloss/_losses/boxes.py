@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, norms
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import positive_part
 from jaxloss._core.overlap import fraction
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def iou_loss(
     predictions: Input,
     targets: Input,

@@ -4,13 +4,13 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs
 from jaxloss._core.exact import add3
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import positive_part, weighted
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def categorical_hinge_loss(
     scores: Input,
     targets: Input,

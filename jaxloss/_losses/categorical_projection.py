@@ -4,14 +4,14 @@ import jax.numpy as jnp
 
 from jaxloss._core import rows
 from jaxloss._core.bins import hats, increasing
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import in_base
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check, computing
 
 
-@automatic
+@public
 def categorical_projection_loss(
     logits: Input,
     target_probs: Input,

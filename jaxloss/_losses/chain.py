@@ -7,16 +7,16 @@ import jax.numpy as jnp
 
 from jaxloss._core import axes, padding, rows
 from jaxloss._core.exact import Twofold
-from jaxloss._core.explicit import automatic
 from jaxloss._core.mesh import beside
 from jaxloss._core.numerics import in_base, softplus
 from jaxloss._core.passes import bounded
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check, computing
 
 
-@automatic
+@public
 def crf_nll(
     logits: Input,
     labels: Input,

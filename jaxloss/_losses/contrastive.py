@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, batch, norms, rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import in_base
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def supervised_contrastive_loss(
     embeddings: Input,
     labels: Input,
@@ -102,7 +102,7 @@ def supervised_contrastive_loss(
     )
 
 
-@automatic
+@public
 def nt_xent_loss(
     za: Input,
     zb: Input,
@@ -186,7 +186,7 @@ def nt_xent_loss(
     )
 
 
-@automatic
+@public
 def decoupled_contrastive_loss(
     za: Input,
     zb: Input,
@@ -280,7 +280,7 @@ def decoupled_contrastive_loss(
     )
 
 
-@automatic
+@public
 def n_pair_loss(
     anchors: Input,
     positives: Input,

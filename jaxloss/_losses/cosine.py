@@ -5,13 +5,13 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs
 from jaxloss._core.angle import Angle, angle
-from jaxloss._core.explicit import automatic
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
-@automatic
+@public
 def cosine_similarity(
     predictions: Input,
     targets: Input,
@@ -76,7 +76,7 @@ def cosine_similarity(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def cosine_distance(
     predictions: Input,
     targets: Input,

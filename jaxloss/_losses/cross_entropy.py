@@ -4,15 +4,15 @@ import jax.numpy as jnp
 
 from jaxloss._core import axes, probabilities
 from jaxloss._core.elementwise import entries
-from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import distributed_rows, labelled_rows
 from jaxloss._core.numerics import in_base, weighted
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def binary_cross_entropy(
     probs: Input,
     labels: Input,
@@ -80,7 +80,7 @@ def binary_cross_entropy(
     return x.reduced(loss, weights)
 
 
-@automatic
+@public
 def categorical_cross_entropy(
     probs: Input,
     targets: Input,
@@ -155,7 +155,7 @@ def categorical_cross_entropy(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def cross_entropy(
     log_probs: Input,
     targets: Input,
@@ -229,7 +229,7 @@ def cross_entropy(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def nll_loss(
     log_probs: Input,
     labels: Input,

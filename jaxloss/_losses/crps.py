@@ -1,12 +1,12 @@
 """The continuous ranked probability score of forecasts that are a known law."""
 
 from jaxloss._core.elementwise import entries
-from jaxloss._core.explicit import automatic
 from jaxloss._core.location_scale import GAUSSIAN, LAPLACE, LOGISTIC, crps
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Input, Reduction
 
 
-@automatic
+@public
 def crps_gaussian(
     mean: Input,
     targets: Input,
@@ -78,7 +78,7 @@ def crps_gaussian(
     return x.reduced(crps(GAUSSIAN, location - target, log_scale), weights)
 
 
-@automatic
+@public
 def crps_logistic(
     location: Input,
     targets: Input,
@@ -148,7 +148,7 @@ def crps_logistic(
     return x.reduced(crps(LOGISTIC, location - target, log_scale), weights)
 
 
-@automatic
+@public
 def crps_laplace(
     location: Input,
     targets: Input,

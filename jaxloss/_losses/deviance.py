@@ -6,15 +6,15 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import inputs
 from jaxloss._core.counts import poisson_divergence
-from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import exp_excess, exp_excess_over, expm1, quotient
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.relative_entropy import log_ratio
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def poisson_deviance(
     log_rate: Input,
     targets: Input,
@@ -69,7 +69,7 @@ def poisson_deviance(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def gamma_deviance(
     log_mean: Input,
     targets: Input,
@@ -126,7 +126,7 @@ def gamma_deviance(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def tweedie_deviance(
     log_mean: Input,
     targets: Input,

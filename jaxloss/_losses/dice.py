@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import logistic_loss
 from jaxloss._core.overlap import Overlap, fraction
+from jaxloss._core.public import public
 from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.segmented import Images, images, over_classes
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def dice_loss_with_integer_labels(
     logits: Input,
     labels: Input,
@@ -96,7 +96,7 @@ def dice_loss_with_integer_labels(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def dice_cross_entropy_loss(
     logits: Input,
     labels: Input,
@@ -189,7 +189,7 @@ def dice_cross_entropy_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def generalized_dice_loss(
     logits: Input,
     targets: Input,

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs
 from jaxloss._core.exact import add3
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import positive_part, sigmoid
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, computing
@@ -16,7 +16,7 @@ Prediction = Literal["epsilon", "x0", "v"]
 """What the network predicts: the noise, the data, or the velocity."""
 
 
-@automatic
+@public
 def min_snr_weights(
     log_snr: Input,
     *,
@@ -77,7 +77,7 @@ def min_snr_weights(
     return share if prediction == "epsilon" else sigmoid(x) * share
 
 
-@automatic
+@public
 def edm_weights(log_snr: Input, *, sigma_data: Number = 0.5) -> Array:
     r"""Weights of a denoiser's squared errors that make all noise levels equal.
 
@@ -121,7 +121,7 @@ def edm_weights(log_snr: Input, *, sigma_data: Number = 0.5) -> Array:
     return jnp.exp(x) + 1 / jnp.square(scale)
 
 
-@automatic
+@public
 def flow_matching_loss(
     velocities: Input,
     data: Input,

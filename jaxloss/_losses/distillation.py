@@ -5,15 +5,15 @@ from typing import Literal
 import jax.numpy as jnp
 
 from jaxloss._core import rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import LabelledRows, reduced, with_label
 from jaxloss._core.logit_divergence import between, cooled
 from jaxloss._core.logit_pairs import logit_pairs
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
-@automatic
+@public
 def distillation_loss(
     logits: Input,
     teacher_logits: Input,

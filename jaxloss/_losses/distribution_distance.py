@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import axes, logit_divergence, norms, rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.logit_pairs import logit_pairs
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
-@automatic
+@public
 def total_variation(
     logits: Input,
     target_logits: Input,
@@ -82,7 +82,7 @@ def total_variation(
     return x.reduced(check, loss, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def hellinger_distance(
     logits: Input,
     target_logits: Input,
@@ -190,7 +190,7 @@ def _squared_hellinger_jvp(axis, primals, tangents):
 _squared_hellinger.defjvp(_squared_hellinger_jvp, symbolic_zeros=True)
 
 
-@automatic
+@public
 def renyi_divergence(
     logits: Input,
     target_logits: Input,

@@ -6,12 +6,12 @@ import warnings
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, relative_entropy
-from jaxloss._core.explicit import automatic
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def kl_divergence(
     log_predictions: Input,
     targets: Input,
@@ -106,7 +106,7 @@ def kl_divergence(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
-@automatic
+@public
 def kl_divergence_with_log_targets(
     log_predictions: Input,
     log_targets: Input,
@@ -184,7 +184,7 @@ def kl_divergence_with_log_targets(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
-@automatic
+@public
 def generalized_kl_divergence(
     log_predictions: Input,
     targets: Input,
@@ -268,7 +268,6 @@ def generalized_kl_divergence(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
-@automatic
 def convex_kl_divergence(
     log_predictions: Input,
     targets: Input,
@@ -301,7 +300,7 @@ def convex_kl_divergence(
     warnings.warn(
         "jaxloss.convex_kl_divergence is deprecated: use generalized_kl_divergence",
         DeprecationWarning,
-        stacklevel=3,
+        stacklevel=2,
     )
     return generalized_kl_divergence(
         log_predictions,

@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, norms
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import step
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, computing, is_off
 
 
-@automatic
+@public
 def crps_ensemble(
     ensemble: Input,
     targets: Input,
@@ -117,7 +117,7 @@ def crps_ensemble(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def energy_score(
     ensemble: Input,
     targets: Input,

@@ -2,14 +2,14 @@
 
 from jaxloss._core import rows
 from jaxloss._core.entmax import label_entmax
-from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import labelled_rows, reduced
+from jaxloss._core.public import public
 from jaxloss._core.simplex import label_sparsemax
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
-@automatic
+@public
 def entmax_loss(
     scores: Input,
     labels: Input,

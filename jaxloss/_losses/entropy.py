@@ -4,12 +4,12 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs, probabilities
 from jaxloss._core.entropy import softmax_entropy as entropy_of_logits
-from jaxloss._core.explicit import automatic
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def entropy(
     probs: Input,
     *,
@@ -74,7 +74,7 @@ def entropy(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
-@automatic
+@public
 def softmax_entropy(
     logits: Input,
     *,

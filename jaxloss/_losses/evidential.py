@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxloss._core import inputs
 from jaxloss._core.dirichlet import kl_from_uniform
 from jaxloss._core.elementwise import entries
-from jaxloss._core.explicit import automatic
 from jaxloss._core.gamma import digamma_rise
 from jaxloss._core.gamma_function import half_step
 from jaxloss._core.logarithm import log1p_square
 from jaxloss._core.others import others
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.residual import magnitude
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
@@ -20,7 +20,7 @@ from jaxloss._core.validate import Check, is_off
 VARIANTS = ("mse", "log", "digamma")
 
 
-@automatic
+@public
 def evidential_classification_loss(
     evidence: Input,
     targets: Input,
@@ -138,7 +138,7 @@ def evidential_classification_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def evidential_regression_loss(
     mean: Input,
     targets: Input,

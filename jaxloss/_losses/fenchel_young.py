@@ -15,13 +15,15 @@ from jaxloss._core.fusion import constants, sums
 from jaxloss._core.labels import labelled_rows
 from jaxloss._core.mesh import beside
 from jaxloss._core.numerics import positive_part
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
+from jaxloss._core.settled import settled
 from jaxloss._core.simplex import label_sparsemax
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check, computing
 
 
-@automatic
+@public
 def sparsemax_loss(
     logits: Input,
     labels: Input,
@@ -86,7 +88,7 @@ def sparsemax_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def multiclass_sparsemax_loss(
     scores: Input,
     labels: Input,
@@ -244,7 +246,7 @@ def make_fenchel_young_loss(
         t = check.real("targets", targets)
         check.same_shape(scores=s, targets=t)
         check.axes(-1, s.ndim, of="scores")
-        s, t = computing(s, t)
+        s, t = settled(computing(s, t))
         if max_fun is jax.nn.logsumexp and not args and not kwargs:
             return _log_sum_exp(s, t)
 

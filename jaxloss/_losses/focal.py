@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, inputs, rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import distributed_rows, labelled_rows
 from jaxloss._core.modulation import (
     class_focal,
@@ -20,12 +19,13 @@ from jaxloss._core.modulation import (
     modulated,
 )
 from jaxloss._core.numerics import in_base, logistic_loss, weighted
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
-@automatic
+@public
 def sigmoid_focal_loss(
     logits: Input,
     labels: Input,
@@ -123,7 +123,7 @@ def sigmoid_focal_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def softmax_focal_loss(
     logits: Input,
     labels: Input,

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxloss._core.explicit import automatic
 from jaxloss._core.loudness import loud
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Input, Number
 from jaxloss._core.validate import Check, computing
 
@@ -18,7 +18,7 @@ class GradientDensity(NamedTuple):
     counts: Array
 
 
-@automatic
+@public
 def gradient_density_weights(
     gradient_norms: Input,
     *,

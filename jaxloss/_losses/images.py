@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxloss._core import inputs
-from jaxloss._core.explicit import automatic
 from jaxloss._core.lists import spread
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def ssim_loss(
     predictions: Input,
     targets: Input,

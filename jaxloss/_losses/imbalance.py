@@ -5,16 +5,16 @@ import jax.numpy as jnp
 
 from jaxloss._core import axes, inputs
 from jaxloss._core.cross_entropy import Options, of_label
-from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import expm1
 from jaxloss._core.labels import labelled_rows
 from jaxloss._core.numerics import weighted
+from jaxloss._core.public import public
 from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, computing
 
 
-@automatic
+@public
 def logit_adjusted_cross_entropy(
     logits: Input,
     labels: Input,
@@ -120,7 +120,7 @@ def logit_adjusted_cross_entropy(
     )
 
 
-@automatic
+@public
 def class_balanced_weights(
     counts: Input, *, beta: Number = 0.9999, normalize: bool = True
 ) -> Array:
@@ -194,7 +194,7 @@ def class_balanced_weights(
     return divided(result * size, total)
 
 
-@automatic
+@public
 def label_distribution_margins(counts: Input, *, max_margin: Number = 0.5) -> Array:
     r"""Margins of classes that grow with their rarity, as LDAM demands them.
 
@@ -257,7 +257,7 @@ def label_distribution_margins(counts: Input, *, max_margin: Number = 0.5) -> Ar
     return most * jnp.sqrt(jnp.sqrt(share))
 
 
-@automatic
+@public
 def top_k_mean(
     losses: Input,
     k: int,

@@ -5,12 +5,12 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxloss._core.explicit import automatic
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Axis, Input, Number
 from jaxloss._core.validate import Check, computing, is_off
 
 
-@automatic
+@public
 def smooth_labels(
     labels: Input,
     alpha: Number,

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import dcg
-from jaxloss._core.explicit import automatic
 from jaxloss._core.lists import differences, lists
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Input
 from jaxloss._core.validate import Check, computing
 
 
-@automatic
+@public
 def label_difference_lambda_weights(labels: Input, *, axis: int = -1) -> Array:
     r"""Weights of pairs of items: the difference of their labels.
 
@@ -53,7 +53,7 @@ def label_difference_lambda_weights(labels: Input, *, axis: int = -1) -> Array:
     return jnp.moveaxis(weights, -2, place)
 
 
-@automatic
+@public
 def dcg_lambda_weights(
     logits: Input,
     labels: Input,

@@ -5,14 +5,14 @@ import jax.numpy as jnp
 from jaxloss._core import inputs
 from jaxloss._core.bessel import log_circle
 from jaxloss._core.counts import binomial_divergence
-from jaxloss._core.explicit import automatic
 from jaxloss._core.gamma_function import combinations_excess
 from jaxloss._core.numerics import weighted
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def beta_nll(
     log_alpha: Input,
     targets: Input,
@@ -99,7 +99,7 @@ def beta_nll(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
-@automatic
+@public
 def von_mises_nll(
     mean: Input,
     targets: Input,

@@ -4,13 +4,13 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs
 from jaxloss._core.counts import binomial_divergence, negative_binomial, poisson
-from jaxloss._core.explicit import automatic
 from jaxloss._core.gamma_function import combinations_excess
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def poisson_nll(
     log_rate: Input,
     targets: Input,
@@ -74,7 +74,7 @@ def poisson_nll(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
-@automatic
+@public
 def binomial_nll(
     logits: Input,
     targets: Input,
@@ -150,7 +150,7 @@ def binomial_nll(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
-@automatic
+@public
 def negative_binomial_nll(
     log_mean: Input,
     targets: Input,

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
-from jaxloss._core.explicit import automatic
 from jaxloss._core.normal_interval import interval, interval_nll
 from jaxloss._core.numerics import sech_squared, softplus
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
@@ -76,7 +76,7 @@ def _binned(
     )
 
 
-@automatic
+@public
 def discretized_logistic_nll(
     mean: Input,
     targets: Input,
@@ -162,7 +162,7 @@ def discretized_logistic_nll(
     )
 
 
-@automatic
+@public
 def discretized_gaussian_nll(
     mean: Input,
     targets: Input,

@@ -3,15 +3,15 @@
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import labelled_rows
 from jaxloss._core.numerics import in_base, logistic_loss
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def bernoulli_nll(
     logits: Input,
     labels: Input,
@@ -72,7 +72,7 @@ def bernoulli_nll(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
-@automatic
+@public
 def categorical_nll(
     logits: Input,
     labels: Input,

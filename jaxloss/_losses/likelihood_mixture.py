@@ -7,14 +7,14 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import inputs, rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import in_base
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def mixture_nll(
     logits: Input,
     component_nlls: Input,

@@ -5,10 +5,10 @@ import math
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
-from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import exp_excess
 from jaxloss._core.gamma_function import binet
 from jaxloss._core.numerics import weighted
+from jaxloss._core.public import public
 from jaxloss._core.relative_entropy import log_ratio
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
@@ -16,7 +16,7 @@ from jaxloss._core.validate import Check
 _LOG_2PI = math.log(2 * math.pi)
 
 
-@automatic
+@public
 def gamma_nll(
     log_mean: Input,
     targets: Input,
@@ -96,7 +96,7 @@ def gamma_nll(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
-@automatic
+@public
 def exponential_nll(
     log_rate: Input,
     targets: Input,
@@ -156,7 +156,7 @@ def exponential_nll(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
-@automatic
+@public
 def weibull_nll(
     log_scale: Input,
     targets: Input,
@@ -233,7 +233,7 @@ def weibull_nll(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
-@automatic
+@public
 def log_normal_nll(
     mean: Input,
     targets: Input,

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import inputs
-from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import exp_excess
 from jaxloss._core.gamma_function import half_step
 from jaxloss._core.parameters import kept_parameter
+from jaxloss._core.public import public
 from jaxloss._core.residual import magnitude
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
@@ -18,7 +18,7 @@ from jaxloss._core.validate import Check, is_off
 _LOG_2PI = math.log(2 * math.pi)
 
 
-@automatic
+@public
 def gaussian_nll(
     mean: Input,
     targets: Input,
@@ -108,7 +108,7 @@ def gaussian_nll(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
-@automatic
+@public
 def laplace_nll(
     mean: Input,
     targets: Input,
@@ -177,7 +177,7 @@ def laplace_nll(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
-@automatic
+@public
 def student_t_nll(
     mean: Input,
     targets: Input,

@@ -5,14 +5,14 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs
 from jaxloss._core.counts import negative_binomial, poisson
-from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import expm1
 from jaxloss._core.numerics import sigmoid, softplus
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def zero_inflated_poisson_nll(
     log_rate: Input,
     targets: Input,
@@ -93,7 +93,7 @@ def zero_inflated_poisson_nll(
     return x.reduced(check, loss, weights=weights, reduction=reduction, base=base)
 
 
-@automatic
+@public
 def zero_inflated_negative_binomial_nll(
     log_mean: Input,
     targets: Input,

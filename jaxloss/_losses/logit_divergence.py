@@ -4,14 +4,14 @@ The target's logits come second, as the targets of every loss do; the divergence
 exact where the two are nearly equal, and either argument has derivatives.
 """
 
-from jaxloss._core.explicit import automatic
 from jaxloss._core.logit_divergence import Kind, between, cooled
 from jaxloss._core.logit_pairs import logit_pairs
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
-@automatic
+@public
 def softmax_kl_divergence(
     logits: Input,
     target_logits: Input,
@@ -92,7 +92,7 @@ def softmax_kl_divergence(
     )
 
 
-@automatic
+@public
 def reverse_kl_divergence(
     logits: Input,
     target_logits: Input,
@@ -168,7 +168,7 @@ def reverse_kl_divergence(
     )
 
 
-@automatic
+@public
 def js_divergence(
     logits: Input,
     target_logits: Input,

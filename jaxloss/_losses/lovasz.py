@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import positive_part, sigmoid
+from jaxloss._core.public import public
 from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.segmented import images
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def lovasz_hinge_loss(
     logits: Input,
     labels: Input,
@@ -87,7 +87,7 @@ def lovasz_hinge_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def lovasz_softmax_loss(
     logits: Input,
     labels: Input,

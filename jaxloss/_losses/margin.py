@@ -3,15 +3,15 @@
 from typing import Literal
 
 from jaxloss._core import inputs
-from jaxloss._core.explicit import automatic
 from jaxloss._core.hinge import all_rivals, signed_hinge, strongest_rival
 from jaxloss._core.labels import labelled_rows, signed
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def hinge_loss(
     predictor_outputs: Input,
     targets: Input,
@@ -72,7 +72,7 @@ def hinge_loss(
     )
 
 
-@automatic
+@public
 def squared_hinge_loss(
     predictor_outputs: Input,
     targets: Input,
@@ -130,7 +130,7 @@ def squared_hinge_loss(
     )
 
 
-@automatic
+@public
 def perceptron_loss(
     predictor_outputs: Input,
     targets: Input,
@@ -189,7 +189,7 @@ def perceptron_loss(
     )
 
 
-@automatic
+@public
 def multiclass_hinge_loss(
     scores: Input,
     labels: Input,
@@ -282,7 +282,7 @@ def multiclass_hinge_loss(
     )
 
 
-@automatic
+@public
 def multiclass_perceptron_loss(
     scores: Input,
     labels: Input,

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs, norms
 from jaxloss._core.exact import add3
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import positive_part
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check, computing, is_off
 
 
-@automatic
+@public
 def triplet_margin_loss(
     anchors: Input,
     positives: Input,

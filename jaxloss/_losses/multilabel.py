@@ -8,7 +8,6 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import inputs
 from jaxloss._core.exact import add3
-from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import signed
 from jaxloss._core.modulation import class_focal
 from jaxloss._core.numerics import (
@@ -20,12 +19,13 @@ from jaxloss._core.numerics import (
     step,
     weighted,
 )
+from jaxloss._core.public import public
 from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def asymmetric_loss(
     logits: Input,
     labels: Input,
@@ -108,7 +108,7 @@ def asymmetric_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def soft_margin_loss(
     logits: Input,
     targets: Input,
@@ -175,7 +175,7 @@ def soft_margin_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def multilabel_soft_margin_loss(
     logits: Input,
     labels: Input,
@@ -245,7 +245,7 @@ def multilabel_soft_margin_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def multilabel_margin_loss(
     scores: Input,
     labels: Input,

@@ -4,15 +4,15 @@ import jax.numpy as jnp
 
 from jaxloss._core import rows
 from jaxloss._core.entropy import softmax_entropy
-from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import tsallis
 from jaxloss._core.labels import LabelledRows, labelled_rows, reduced, with_label
 from jaxloss._core.numerics import weighted
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
-@automatic
+@public
 def generalized_cross_entropy(
     logits: Input,
     labels: Input,
@@ -96,7 +96,7 @@ def generalized_cross_entropy(
     )
 
 
-@automatic
+@public
 def symmetric_cross_entropy(
     logits: Input,
     labels: Input,
@@ -186,7 +186,7 @@ def symmetric_cross_entropy(
     )
 
 
-@automatic
+@public
 def confidence_penalty_cross_entropy(
     logits: Input,
     labels: Input,
@@ -271,7 +271,7 @@ def confidence_penalty_cross_entropy(
     )
 
 
-@automatic
+@public
 def mixup_cross_entropy(
     logits: Input,
     labels: Input,

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import (
     in_base,
     logistic_loss,
@@ -13,12 +12,13 @@ from jaxloss._core.numerics import (
     softplus,
     weighted,
 )
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check, computing
 
 
-@automatic
+@public
 def coral_loss(
     logits: Input,
     labels: Input,
@@ -99,7 +99,7 @@ def coral_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def corn_loss(
     logits: Input,
     labels: Input,
@@ -179,7 +179,7 @@ def corn_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def cumulative_link_loss(
     predictions: Input,
     labels: Input,

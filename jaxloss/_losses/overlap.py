@@ -3,15 +3,15 @@
 import jax
 import jax.numpy as jnp
 
-from jaxloss._core.explicit import automatic
 from jaxloss._core.overlap import Overlap, fraction
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.segmented import images, over_classes
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def tversky_loss(
     logits: Input,
     targets: Input,
@@ -96,7 +96,7 @@ def tversky_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def focal_tversky_loss(
     logits: Input,
     targets: Input,
@@ -186,7 +186,7 @@ def focal_tversky_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def jaccard_loss(
     logits: Input,
     targets: Input,

@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import batch, norms, rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import positive_part, softplus
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def circle_loss(
     embeddings: Input,
     labels: Input,
@@ -108,7 +108,7 @@ def circle_loss(
     )
 
 
-@automatic
+@public
 def multi_similarity_loss(
     embeddings: Input,
     labels: Input,

@@ -7,14 +7,14 @@ from jaxloss._core import inputs
 from jaxloss._core.angle import angle
 from jaxloss._core.distances import between
 from jaxloss._core.exact import add3
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import positive_part
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, computing
 
 
-@automatic
+@public
 def contrastive_loss(
     first: Input,
     second: Input,
@@ -94,7 +94,7 @@ def contrastive_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def cosine_embedding_loss(
     first: Input,
     second: Input,
@@ -178,7 +178,7 @@ def cosine_embedding_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def hinge_embedding_loss(
     distances: Input,
     labels: Input,
@@ -244,7 +244,7 @@ def hinge_embedding_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def margin_ranking_loss(
     first: Input,
     second: Input,

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
-from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import exp_excess
 from jaxloss._core.gamma import tangent_gap
 from jaxloss._core.numerics import (
@@ -18,12 +17,13 @@ from jaxloss._core.numerics import (
     softplus,
     weighted,
 )
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def gaussian_kl_divergence(
     mean: Input,
     log_variance: Input,
@@ -103,7 +103,7 @@ def gaussian_kl_divergence(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def bernoulli_kl_divergence(
     logits: Input,
     target_logits: Input,
@@ -168,7 +168,7 @@ def bernoulli_kl_divergence(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def dirichlet_kl_divergence(
     concentration: Input,
     prior_concentration: Input,

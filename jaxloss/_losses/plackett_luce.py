@@ -4,16 +4,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
-from jaxloss._core.explicit import automatic
 from jaxloss._core.lists import lists
 from jaxloss._core.numerics import in_base, softplus
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.tails import order_nll
 from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def plackett_luce_nll(
     logits: Input,
     ranking: Input,
@@ -129,7 +129,7 @@ def plackett_luce_nll(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def listmle_loss(
     logits: Input,
     labels: Input,
@@ -221,7 +221,7 @@ def listmle_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def bayesian_personalized_ranking_loss(
     positives: Input,
     negatives: Input,

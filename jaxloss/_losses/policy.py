@@ -4,16 +4,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import weighted
 from jaxloss._core.parameters import kept_parameter
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.surrogate import bounded_ratio, clipped_surrogate, soft_gate
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def ppo_loss(
     log_probs: Input,
     advantages: Input,
@@ -100,7 +100,7 @@ def ppo_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def cispo_loss(
     log_probs: Input,
     advantages: Input,
@@ -172,7 +172,7 @@ def cispo_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def sapo_loss(
     log_probs: Input,
     advantages: Input,
@@ -255,7 +255,7 @@ def sapo_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def value_clip_loss(
     values: Input,
     returns: Input,

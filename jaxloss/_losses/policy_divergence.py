@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, surrogate
-from jaxloss._core.explicit import automatic
 from jaxloss._core.loudness import loud
 from jaxloss._core.numerics import in_base
 from jaxloss._core.parameters import kept_parameter
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
@@ -18,7 +18,7 @@ Level = Literal["token", "sequence", "geometric"]
 """Of what a weight is the ratio: a token, an answer, or its tokens' geometric mean."""
 
 
-@automatic
+@public
 def kl_estimate(
     log_probs: Input,
     reference_log_probs: Input,
@@ -95,7 +95,7 @@ def kl_estimate(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def sequence_log_ratio(
     log_probs: Input,
     old_log_probs: Input,
@@ -155,7 +155,7 @@ def sequence_log_ratio(
     return surrogate.mean_over_tokens(loud(ratio), x.entries)[..., 0]
 
 
-@automatic
+@public
 def importance_weights(
     log_probs: Input,
     sampler_log_probs: Input,

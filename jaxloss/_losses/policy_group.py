@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import surrogate
-from jaxloss._core.explicit import automatic
 from jaxloss._core.inputs import both
 from jaxloss._core.parameters import kept_parameter
+from jaxloss._core.public import public
 from jaxloss._core.reduce import divided
 from jaxloss._core.types import Array, Input, Number
 from jaxloss._core.validate import Check, computing
@@ -25,7 +25,7 @@ KLEstimator = Literal["k1", "k2", "k3"]
 """See `kl_estimate`."""
 
 
-@automatic
+@public
 def grpo_loss(
     log_probs: Input,
     advantages: Input,
@@ -159,7 +159,7 @@ def grpo_loss(
     return _aggregated(loss, keep, aggregation, max_length, axis_name)
 
 
-@automatic
+@public
 def aggregate_tokens(
     token_losses: Input,
     *,

@@ -3,15 +3,15 @@
 import jax.numpy as jnp
 
 from jaxloss._core import rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import distributed_rows
 from jaxloss._core.numerics import in_base
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def poly_loss_cross_entropy(
     logits: Input,
     labels: Input,

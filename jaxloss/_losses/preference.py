@@ -6,10 +6,10 @@ from typing import Literal, NamedTuple
 import jax
 
 from jaxloss._core import inputs
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import step
 from jaxloss._core.parameters import kept_parameter
 from jaxloss._core.preference import VARIANTS, Settings, pair
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
@@ -30,7 +30,7 @@ PreferenceVariant = Literal[
 """The forms of `dpo_loss`."""
 
 
-@automatic
+@public
 def dpo_loss(
     chosen_log_probs: Input,
     rejected_log_probs: Input,
@@ -199,7 +199,7 @@ class PreferenceRewards(NamedTuple):
     """1 where the chosen answer has the higher reward, 0 where not, 1/2 for a tie."""
 
 
-@automatic
+@public
 def preference_rewards(
     chosen_log_probs: Input,
     rejected_log_probs: Input,

@@ -1,17 +1,17 @@
 """Preferences between two answers, without a reference policy."""
 
 from jaxloss._core import inputs
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import softplus
 from jaxloss._core.odds import odds_ratio_loss
 from jaxloss._core.parameters import kept_parameter
 from jaxloss._core.preference import smoothed_logistic
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
-@automatic
+@public
 def cpo_loss(
     chosen_log_probs: Input,
     rejected_log_probs: Input,
@@ -96,7 +96,7 @@ def cpo_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def simpo_loss(
     chosen_average_log_probs: Input,
     rejected_average_log_probs: Input,
@@ -170,7 +170,7 @@ def simpo_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def orpo_loss(
     chosen_average_log_probs: Input,
     rejected_average_log_probs: Input,

@@ -5,15 +5,15 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs
 from jaxloss._core.exact import add3
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import sigmoid
 from jaxloss._core.parameters import kept_parameter
+from jaxloss._core.public import public
 from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def kto_loss(
     log_probs: Input,
     labels: Input,
@@ -111,7 +111,7 @@ def kto_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def kto_reference_point(
     log_probs: Input,
     reference_log_probs: Input,

@@ -5,14 +5,14 @@ import jax.numpy as jnp
 
 from jaxloss._core import axes, inputs, rows
 from jaxloss._core.cross_entropy import Options, modified
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import in_base
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def swav_loss(
     scores: Input,
     other_scores: Input,

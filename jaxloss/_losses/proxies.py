@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, batch, norms, rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import softplus
+from jaxloss._core.public import public
 from jaxloss._core.reduce import divided
 from jaxloss._core.types import Array, Input, Number
 from jaxloss._core.validate import Check, computing
 
 
-@automatic
+@public
 def proxy_anchor_loss(
     embeddings: Input,
     proxies: Input,

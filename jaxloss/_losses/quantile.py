@@ -5,7 +5,6 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core.elementwise import residuals
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import (
     logistic_slope,
     positive_part,
@@ -13,12 +12,13 @@ from jaxloss._core.numerics import (
     softplus,
     step,
 )
+from jaxloss._core.public import public
 from jaxloss._core.residual import clipped_ratio, magnitude, smooth_l1
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import is_off
 
 
-@automatic
+@public
 def quantile_loss(
     predictions: Input,
     targets: Input,
@@ -173,7 +173,7 @@ def _in_units(e: Array, width: Array) -> Array:
     return _SHARP * clipped_ratio(e, _SHARP * width)
 
 
-@automatic
+@public
 def expectile_loss(
     predictions: Input,
     targets: Input,

@@ -2,15 +2,15 @@
 
 import jax.numpy as jnp
 
-from jaxloss._core.explicit import automatic
 from jaxloss._core.hermitian import density_nll, gibbs_nll, relative_entropy
 from jaxloss._core.numerics import in_base
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def quantum_cross_entropy(
     logits: Input,
     targets: Input,
@@ -86,7 +86,7 @@ def quantum_cross_entropy(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def density_matrix_cross_entropy(
     predictions: Input,
     targets: Input,
@@ -158,7 +158,7 @@ def density_matrix_cross_entropy(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def quantum_relative_entropy(
     predictions: Input,
     targets: Input,

@@ -6,14 +6,14 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import in_base, weighted
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def ranking_softmax_loss(
     logits: Input,
     labels: Input,

@@ -5,15 +5,15 @@ import math
 import jax.numpy as jnp
 
 from jaxloss._core import dcg, rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.lists import Lists, differences, lists, places, spread
 from jaxloss._core.numerics import in_base, sigmoid, weighted
+from jaxloss._core.public import public
 from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def listnet_loss(
     logits: Input,
     labels: Input,
@@ -98,7 +98,7 @@ def listnet_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def unique_softmax_loss(
     logits: Input,
     labels: Input,
@@ -179,7 +179,7 @@ def unique_softmax_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def approx_ndcg_loss(
     logits: Input,
     labels: Input,

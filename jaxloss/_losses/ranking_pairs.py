@@ -4,15 +4,15 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from jaxloss._core.explicit import automatic
 from jaxloss._core.lists import differences, lists, over_pairs, pair_weights, spread
 from jaxloss._core.numerics import in_base, positive_part, sigmoid, softplus
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def pairwise_logistic_loss(
     logits: Input,
     labels: Input,
@@ -97,7 +97,7 @@ def pairwise_logistic_loss(
     )
 
 
-@automatic
+@public
 def pairwise_hinge_loss(
     logits: Input,
     labels: Input,
@@ -179,7 +179,7 @@ def pairwise_hinge_loss(
     )
 
 
-@automatic
+@public
 def pairwise_soft_zero_one_loss(
     logits: Input,
     labels: Input,
@@ -259,7 +259,7 @@ def pairwise_soft_zero_one_loss(
     )
 
 
-@automatic
+@public
 def pairwise_mse_loss(
     logits: Input,
     labels: Input,

@@ -2,11 +2,11 @@
 
 from jaxloss._core import robust
 from jaxloss._core.elementwise import residuals
-from jaxloss._core.explicit import automatic
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Input, Number, Reduction
 
 
-@automatic
+@public
 def cauchy_loss(
     predictions: Input,
     targets: Input,
@@ -65,7 +65,7 @@ def cauchy_loss(
     return x.reduced(robust.scaled(robust.CAUCHY, x.residual, scale), weights)
 
 
-@automatic
+@public
 def welsch_loss(
     predictions: Input,
     targets: Input,
@@ -125,7 +125,7 @@ def welsch_loss(
     return x.reduced(robust.scaled(robust.WELSCH, x.residual, scale), weights)
 
 
-@automatic
+@public
 def geman_mcclure_loss(
     predictions: Input,
     targets: Input,
@@ -184,7 +184,7 @@ def geman_mcclure_loss(
     return x.reduced(robust.scaled(robust.GEMAN_MCCLURE, x.residual, scale), weights)
 
 
-@automatic
+@public
 def tukey_biweight_loss(
     predictions: Input,
     targets: Input,

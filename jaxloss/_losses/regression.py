@@ -6,13 +6,13 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs, norms, residual
 from jaxloss._core.elementwise import residuals
-from jaxloss._core.explicit import automatic
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
-@automatic
+@public
 def squared_error(
     predictions: Input,
     targets: Input | None = None,
@@ -68,7 +68,7 @@ def squared_error(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def l2_loss(
     predictions: Input,
     targets: Input | None = None,
@@ -126,7 +126,7 @@ def l2_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def absolute_error(
     predictions: Input,
     targets: Input,
@@ -179,7 +179,7 @@ def absolute_error(
     return x.reduced(residual.magnitude(x.residual), weights)
 
 
-@automatic
+@public
 def root_mean_squared_error(
     predictions: Input,
     targets: Input,
@@ -246,7 +246,7 @@ def root_mean_squared_error(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def huber_loss(
     predictions: Input,
     targets: Input | None = None,
@@ -318,7 +318,7 @@ def huber_loss(
     return reduce(loss, where=keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def log_cosh(
     predictions: Input,
     targets: Input | None = None,

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core.elementwise import residuals
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import step
+from jaxloss._core.public import public
 from jaxloss._core.residual import magnitude
 from jaxloss._core.types import Array, Input, Number, Reduction
 
 
-@automatic
+@public
 def squared_log_error(
     predictions: Input,
     targets: Input,
@@ -68,7 +68,7 @@ def squared_log_error(
     return x.reduced(jnp.square(_log1p_ratio(*x.arrays)), weights)
 
 
-@automatic
+@public
 def absolute_percentage_error(
     predictions: Input,
     targets: Input,
@@ -133,7 +133,7 @@ def absolute_percentage_error(
     return x.reduced(100 * ratio, weights)
 
 
-@automatic
+@public
 def symmetric_absolute_percentage_error(
     predictions: Input,
     targets: Input,
@@ -194,7 +194,7 @@ def symmetric_absolute_percentage_error(
     return x.reduced(200 * _relative_difference(*x.arrays), weights)
 
 
-@automatic
+@public
 def symlog_squared_error(
     predictions: Input,
     targets: Input,

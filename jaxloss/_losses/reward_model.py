@@ -4,15 +4,15 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs
 from jaxloss._core.exact import add3
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import in_base, softplus
 from jaxloss._core.parameters import kept_parameter
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
-@automatic
+@public
 def reward_model_loss(
     chosen_rewards: Input,
     rejected_rewards: Input,

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 from jaxloss._core import residual, robust
 from jaxloss._core.barron import barron
 from jaxloss._core.elementwise import residuals
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import positive_part
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Input, Number, Reduction
 
 
-@automatic
+@public
 def smooth_l1_loss(
     predictions: Input,
     targets: Input,
@@ -75,7 +75,7 @@ def smooth_l1_loss(
     return x.reduced(residual.smooth_l1(x.residual, beta), weights)
 
 
-@automatic
+@public
 def pseudo_huber_loss(
     predictions: Input,
     targets: Input,
@@ -138,7 +138,7 @@ def pseudo_huber_loss(
     return x.reduced(robust.scaled(robust.PSEUDO_HUBER, x.residual, delta), weights)
 
 
-@automatic
+@public
 def charbonnier_loss(
     predictions: Input,
     targets: Input,
@@ -200,7 +200,7 @@ def charbonnier_loss(
     return x.reduced(loss, weights)
 
 
-@automatic
+@public
 def robust_loss(
     predictions: Input,
     targets: Input,
@@ -276,7 +276,7 @@ def robust_loss(
     return x.reduced(barron(x.residual / scale, alpha), weights)
 
 
-@automatic
+@public
 def epsilon_insensitive_loss(
     predictions: Input,
     targets: Input,

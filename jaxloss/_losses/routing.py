@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, rows
-from jaxloss._core.explicit import automatic
+from jaxloss._core.public import public
 from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check, computing
 
 
-@automatic
+@public
 def load_balancing_loss(
     router_logits: Input,
     expert_indices: Input | None = None,
@@ -111,7 +111,7 @@ def load_balancing_loss(
     return experts * jnp.sum(share * divided(probabilities, count))
 
 
-@automatic
+@public
 def router_z_loss(
     router_logits: Input,
     *,

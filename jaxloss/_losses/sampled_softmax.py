@@ -4,15 +4,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.inputs import both
 from jaxloss._core.numerics import in_base
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check, computing
 
 
-@automatic
+@public
 def sampled_softmax_cross_entropy(
     logits: Input,
     sampled_logits: Input,

@@ -8,14 +8,14 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._core import inputs, rows
 from jaxloss._core.elementwise import entries
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import positive_part
 from jaxloss._core.others import others
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def brier_score(
     probs: Input,
     targets: Input,
@@ -79,7 +79,7 @@ def brier_score(
     return x.reduced(check, loss, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def softmax_brier_score(
     logits: Input,
     targets: Input,
@@ -147,7 +147,7 @@ def softmax_brier_score(
     return x.reduced(check, loss, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def spherical_score(
     probs: Input,
     targets: Input,
@@ -210,7 +210,7 @@ def spherical_score(
     return x.reduced(check, score, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def interval_score(
     lower: Input,
     targets: Input,

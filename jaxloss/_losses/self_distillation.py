@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxloss._core import axes, inputs, rows
 from jaxloss._core.cross_entropy import Options, modified
 from jaxloss._core.exact import add3
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import in_base
+from jaxloss._core.public import public
 from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
@@ -22,7 +22,7 @@ class Centered(NamedTuple):
     center: Array
 
 
-@automatic
+@public
 def dino_loss(
     student_logits: Input,
     teacher_logits: Input,
@@ -119,7 +119,7 @@ def dino_loss(
     return Centered(loss, updated)
 
 
-@automatic
+@public
 def ibot_loss(
     student_logits: Input,
     teacher_logits: Input,

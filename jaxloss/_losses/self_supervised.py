@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import batch, norms, rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import in_base, softplus
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def ntxent(
     embeddings: Input,
     labels: Input,

@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import alignments, padding, scaled
-from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import check_blank
 from jaxloss._core.numerics import in_base
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.scaled import Scaled
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check, computing
 
 
-@automatic
+@public
 def ctc_loss(
     logits: Input,
     logit_paddings: Input | None,
@@ -106,7 +106,7 @@ def ctc_loss(
     return _loss(check, x, zero_infinity, weights, reduction, base)
 
 
-@automatic
+@public
 def ctc_loss_with_forward_probs(
     logits: Input,
     logit_paddings: Input | None,

@@ -3,14 +3,14 @@
 import jax.numpy as jnp
 
 from jaxloss._core import rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.inputs import both
+from jaxloss._core.public import public
 from jaxloss._core.reduce import divided
 from jaxloss._core.types import Array, Input
 from jaxloss._core.validate import Check, computing
 
 
-@automatic
+@public
 def sequence_log_probs(
     logits: Input,
     tokens: Input,

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 
 from jaxloss._core import explained, inputs, rows
 from jaxloss._core.cross_entropy import Loss, Options, of_distribution, of_label
-from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import distributed_rows, labelled_rows
+from jaxloss._core.public import public
 from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.types import (
     Array,
@@ -21,7 +21,7 @@ from jaxloss._core.validate import Check
 from jaxloss._kernels.softmax_xent import op as kernels
 
 
-@automatic
+@public
 def softmax_cross_entropy_with_integer_labels(
     logits: Input,
     labels: Input,
@@ -139,7 +139,7 @@ def softmax_cross_entropy_with_integer_labels(
     return _reduced(check, x, result, weights, reduction)
 
 
-@automatic
+@public
 def softmax_cross_entropy(
     logits: Input,
     labels: Input,
@@ -238,7 +238,7 @@ def softmax_cross_entropy(
     return _reduced(check, x, result, weights, reduction)
 
 
-@automatic
+@public
 def safe_softmax_cross_entropy(logits: Input, labels: Input) -> Array:
     r"""Softmax cross entropy with :math:`0 \cdot \infty = 0`, under optax's name.
 

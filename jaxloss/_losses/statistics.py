@@ -6,14 +6,14 @@ import jax.numpy as jnp
 from jaxloss._core import axes, batch, norms, rows
 from jaxloss._core.angle import angle
 from jaxloss._core.distances import pairwise
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import in_base, positive_part
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def barlow_twins_loss(
     za: Input,
     zb: Input,
@@ -87,7 +87,7 @@ def barlow_twins_loss(
     return jnp.where(of.count(a.dtype)[0] > 0, loss, 0)
 
 
-@automatic
+@public
 def vicreg_loss(
     za: Input,
     zb: Input,
@@ -182,7 +182,7 @@ def vicreg_loss(
     return jnp.where(count > 0, loss, 0)
 
 
-@automatic
+@public
 def koleo_loss(
     embeddings: Input,
     *,
@@ -270,7 +270,7 @@ def koleo_loss(
     )
 
 
-@automatic
+@public
 def uniformity_loss(
     embeddings: Input,
     *,

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import batch, weighted_sums
-from jaxloss._core.explicit import automatic
 from jaxloss._core.numerics import in_base, softplus
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check, computing
@@ -16,7 +16,7 @@ Ties = Literal["breslow", "efron"]
 """Whom events at one time face."""
 
 
-@automatic
+@public
 def cox_partial_nll(
     log_hazards: Input,
     times: Input,

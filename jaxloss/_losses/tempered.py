@@ -4,14 +4,14 @@ import jax.numpy as jnp
 
 from jaxloss._core import axes, rows
 from jaxloss._core.cross_entropy import uniform
-from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import LabelledRows, labelled_rows, reduced
+from jaxloss._core.public import public
 from jaxloss._core.tempered import tempered_row
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, is_off
 
 
-@automatic
+@public
 def bi_tempered_logistic_loss(
     logits: Input,
     labels: Input,

@@ -4,15 +4,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import padding, transducer
-from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import check_blank
 from jaxloss._core.numerics import in_base
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Reduction
 from jaxloss._core.validate import Check, computing
 
 
-@automatic
+@public
 def rnnt_loss(
     logits: Input,
     labels: Input,

@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs, norms, rows, samples
-from jaxloss._core.explicit import automatic
+from jaxloss._core.public import public
 from jaxloss._core.reduce import divided, reduce
 from jaxloss._core.residual import magnitude
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def wasserstein_1d(
     predictions: Input,
     targets: Input,
@@ -89,7 +89,7 @@ def wasserstein_1d(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def sliced_wasserstein(
     predictions: Input,
     targets: Input,
@@ -179,7 +179,7 @@ def sliced_wasserstein(
     return divided(jnp.sum(costs), count * projections)
 
 
-@automatic
+@public
 def sinkhorn_divergence(
     predictions: Input,
     targets: Input,

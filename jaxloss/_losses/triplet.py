@@ -17,13 +17,13 @@ from jaxloss._core.distances import (
     pairwise,
     triplet,
 )
-from jaxloss._core.explicit import automatic
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Number, Reduction
 from jaxloss._core.validate import Check, computing
 
 
-@automatic
+@public
 def triplet_loss(
     anchors: Input,
     positives: Input,
@@ -129,7 +129,7 @@ def triplet_loss(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def batch_hard_triplet_loss(
     embeddings: Input,
     labels: Input,
@@ -223,7 +223,7 @@ def batch_hard_triplet_loss(
     )
 
 
-@automatic
+@public
 def semi_hard_triplet_loss(
     embeddings: Input,
     labels: Input,

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxloss._core import samples
-from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import expm1
+from jaxloss._core.public import public
 from jaxloss._core.reduce import divided
 from jaxloss._core.types import Array, Input, Number
 from jaxloss._core.validate import Check
@@ -18,7 +18,7 @@ Estimator = Literal["biased", "unbiased"]
 """Whether a sample is paired with itself."""
 
 
-@automatic
+@public
 def mmd_loss(
     predictions: Input,
     targets: Input,
@@ -111,7 +111,7 @@ def mmd_loss(
     return _discrepancy(cloud, dissimilarity, estimator)
 
 
-@automatic
+@public
 def energy_distance(
     predictions: Input,
     targets: Input,

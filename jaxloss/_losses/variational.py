@@ -4,15 +4,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
-from jaxloss._core.explicit import automatic
 from jaxloss._core.exponential import exp_excess
 from jaxloss._core.numerics import in_base
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def vae_kl_divergence(
     mean: Input,
     log_variance: Input,
@@ -84,7 +84,7 @@ def vae_kl_divergence(
     return reduce(loss, where=x.keep, weights=weights, reduction=reduction)
 
 
-@automatic
+@public
 def vq_commitment_loss(
     encoded: Input,
     codes: Input,
@@ -144,7 +144,7 @@ def vq_commitment_loss(
     )
 
 
-@automatic
+@public
 def vq_codebook_loss(
     codes: Input,
     encoded: Input,

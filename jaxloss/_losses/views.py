@@ -5,13 +5,13 @@ import jax.numpy as jnp
 
 from jaxloss._core import inputs
 from jaxloss._core.angle import angle
-from jaxloss._core.explicit import automatic
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Axis, Input, Reduction
 from jaxloss._core.validate import Check
 
 
-@automatic
+@public
 def negative_cosine_loss(
     predictions: Input,
     targets: Input,

@@ -4,15 +4,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import padding, rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.lists import spread
 from jaxloss._core.mesh import beside
+from jaxloss._core.public import public
 from jaxloss._core.reduce import reduce
 from jaxloss._core.types import Array, Input, Number, Reduction
 from jaxloss._core.validate import Check, computing
 
 
-@automatic
+@public
 def soft_dtw(
     predictions: Input,
     targets: Input,

@@ -4,15 +4,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxloss._core import axes, inputs, rows
-from jaxloss._core.explicit import automatic
 from jaxloss._core.labels import labelled_rows
 from jaxloss._core.numerics import weighted
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Axis, Input
 from jaxloss._core.validate import Check
 from jaxloss.metrics._averages import Calibration, Mean, total_of, weight_of
 
 
-@automatic
+@public
 def accuracy(
     logits: Input,
     labels: Input,
@@ -51,7 +51,7 @@ def accuracy(
     return total_of(check, hit, x.keep, weights)
 
 
-@automatic
+@public
 def top_k_accuracy(
     logits: Input,
     labels: Input,
@@ -93,7 +93,7 @@ def top_k_accuracy(
     return total_of(check, hit, x.keep, weights)
 
 
-@automatic
+@public
 def binary_accuracy(
     logits: Input,
     labels: Input,
@@ -127,7 +127,7 @@ def binary_accuracy(
     return total_of(check, hit, x.keep, weights)
 
 
-@automatic
+@public
 def expected_calibration_error(
     logits: Input,
     labels: Input,

@@ -6,13 +6,13 @@ import math
 import jax.numpy as jnp
 
 from jaxloss._core import inputs
-from jaxloss._core.explicit import automatic
+from jaxloss._core.public import public
 from jaxloss._core.types import Array, Input, Number
 from jaxloss._core.validate import Check, computing
 from jaxloss.metrics._averages import Mean, total_of
 
 
-@automatic
+@public
 def mean(
     values: Input, *, where: Input | None = None, weights: Input | None = None
 ) -> Mean:
@@ -36,7 +36,7 @@ def mean(
     return _mean(Check("metrics.mean"), "values", values, where, weights)
 
 
-@automatic
+@public
 def perplexity(
     nll: Input, *, where: Input | None = None, weights: Input | None = None
 ) -> Mean:
@@ -61,7 +61,7 @@ def perplexity(
     return dataclasses.replace(parts, link="exp")
 
 
-@automatic
+@public
 def bits_per_token(
     nll: Input, *, where: Input | None = None, weights: Input | None = None
 ) -> Mean:
@@ -86,7 +86,7 @@ def bits_per_token(
     return dataclasses.replace(parts, total=parts.total / math.log(2))
 
 
-@automatic
+@public
 def nats_to_bits(nats: Number) -> Array:
     """Information in bits, from nats: divided by log 2.
 
@@ -107,7 +107,7 @@ def nats_to_bits(nats: Number) -> Array:
     return array / math.log(2)
 
 
-@automatic
+@public
 def rmse(
     predictions: Input,
     targets: Input,
@@ -137,7 +137,7 @@ def rmse(
     return total_of(check, jnp.square(error), keep, weights, "root")
 
 
-@automatic
+@public
 def mae(
     predictions: Input,
     targets: Input,

@@ -5,6 +5,8 @@ from tests.breakages import LAWS, Breakage
 INTEGER = f"{LAWS} tests/test_softmax.py -k integer"
 SOFT = f"{LAWS} tests/test_softmax.py -k softmax_cross_entropy"
 
+PUBLIC = "tests/test_public.py -k"
+
 BREAKAGES = [
     Breakage(
         "the mean divides by the number of examples, not by their weights",
@@ -153,5 +155,54 @@ BREAKAGES = [
         "counted = valid if keep is None else valid & keep",
         "counted = valid",
         f"{LAWS} tests/test_classification.py -k many_have_in_common",
+    ),
+    Breakage(
+        "a program serves numbers that are equal and no less of another type",
+        "_core/compiled.py",
+        "(type(leaf), repr(leaf)) for leaf in others",
+        "(leaf,) for leaf in others",
+        f"{PUBLIC} new_values",
+    ),
+    Breakage(
+        "a program serves arrays in other places",
+        "_core/compiled.py",
+        "repr(leaf)) for leaf in others",
+        "repr(leaf)) for leaf in others if leaf is not None",
+        f"{PUBLIC} new_values",
+    ),
+    Breakage(
+        "a scalar of NumPy is compiled into the program",
+        "_core/compiled.py",
+        "_PLAIN = bool, np.bool_,",
+        "_PLAIN = bool, np.generic,",
+        f"{PUBLIC} new_numbers",
+    ),
+    Breakage(
+        "a loss that was traced before says nothing to explain",
+        "_core/compiled.py",
+        " or explained.listening()",
+        "",
+        f"{PUBLIC} told",
+    ),
+    Breakage(
+        "a function among the arguments is compiled with",
+        "_core/compiled.py",
+        "known = len(others) == len(leaves)",
+        "known = True",
+        f"{PUBLIC} passed_on",
+    ),
+    Breakage(
+        "a public function is called operation by operation",
+        "_core/public.py",
+        "return compiled(automatic(function))",
+        "return automatic(function)",
+        f"{PUBLIC} huber_loss",
+    ),
+    Breakage(
+        "NumPy arrays reach a custom rule under vmap",
+        "_core/settled.py",
+        "jax.device_put(x) if isinstance(x, Tracer) else x",
+        "x",
+        "tests/test_laws.py -k numpy and clip_loss",
     ),
 ]
