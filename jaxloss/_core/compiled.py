@@ -45,12 +45,14 @@ def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
     that are neither arrays nor plain values, such as functions, it is called as it is;
     and so it is while `explain` listens, which a program traced before would not tell.
     """
+    # For types: its arguments are taken apart and put together again.
+    call: Callable[..., Result] = function
 
     def run(static: _Static, arrays: list[Any]) -> Result:
         rest = iter(arrays)
         leaves = [next(rest) if leaf is None else leaf for leaf in static.leaves]
         args, options = jax.tree.unflatten(static.structure, leaves)
-        return function(*args, **options)
+        return call(*args, **options)
 
     # The name that profiles show.
     run.__name__ = run.__qualname__ = function.__name__
