@@ -48,6 +48,22 @@ def test_it_is_the_recursion(pair, gamma):
     np.testing.assert_allclose(run(y, x, gamma=jnp.float32(gamma)), expected, rtol=2e-6)
 
 
+@pytest.mark.parametrize("gamma", [0.1, 1.0, 10.0])
+def test_derivative_by_gamma(pair, gamma):
+    x, y = pair
+    by_gamma = jax.grad(lambda gamma: jnp.sum(run(x, y, gamma=gamma)))
+    step = 1e-6 * gamma
+    above, below = (
+        sum(exact(a, b, gamma + by) for a, b in zip(x, y, strict=True))
+        for by in (step, -step)
+    )
+    expected = (above - below) / (2 * step)
+    # The difference of two sums of about 60 in float64, over twice the step.
+    np.testing.assert_allclose(
+        by_gamma(jnp.float32(gamma)), expected, rtol=1e-5, atol=2e-14 / step
+    )
+
+
 def test_it_tends_to_the_hard_minimum(pair):
     x, y = pair
     expected = [exact(a, b, 0) for a, b in zip(x, y, strict=True)]

@@ -178,7 +178,10 @@ def _soft_dtw(
         ways = jnp.where(some[..., None], ways, 0)
         least = jnp.min(jax.lax.stop_gradient(ways), axis=-1)
         least = jnp.where(jnp.isfinite(least), least, 0)
-        others = rows.log_sum_exp((least[..., None] - ways) / spread(gamma, 2), -1)
+        # What there is no way from counts for nothing, whatever gamma.
+        absent = ways == jnp.inf
+        behind = jnp.where(absent, 0, least[..., None] - ways) / spread(gamma, 2)
+        others = rows.log_sum_exp(jnp.where(absent, -jnp.inf, behind), -1)
         shortest = least - spread(gamma, 1) * jnp.squeeze(others, -1)
         shortest = jnp.where(some, shortest, 0)
         after = jnp.where(there, cost + shortest, jnp.inf)
