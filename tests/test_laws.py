@@ -206,7 +206,8 @@ def numbers_of(case: Case) -> dict[str, np.floating]:
 
 @over(of="program", batched=False, when=numbers_of)
 def test_numbers_may_be_traced(case: Case):
-    """Hyperparameters may be arrays, and mean the same; no NaN of one is hidden."""
+    """Hyperparameters may be arrays, and mean the same. They have derivatives, and no
+    NaN of one is hidden."""
     numbers = numbers_of(case)
 
     @jax.jit
@@ -216,6 +217,10 @@ def test_numbers_may_be_traced(case: Case):
 
     value = traced(numbers, compiled(case).arrays)
     close(value, compiled(case).ordinary.value)
+    # Infinite ones too: at the end of a range, say.
+    slopes = jax.jit(jax.grad(lambda *given: jnp.sum(traced(*given))))
+    for name, slope in slopes(numbers, compiled(case).arrays).items():
+        assert not np.isnan(slope), name
     # Of those that the case gives, and so uses. (On which entries, their values say.)
     for name in numbers.keys() & case.options.keys():
         spoiled = numbers | {name: np.float32(np.nan)}
