@@ -154,8 +154,8 @@ def _sorted_losses(x: Array, t: Array, event: Array, there: Array, ties: str) ->
     alone = others.sum == 0
     log_sum = jnp.log(jnp.where(alone, 1, others.sum))
     relative = (others.peak - x) + (log_sum - jnp.log(share))
-    # `alone` leaves a NaN of the subject's own to be seen.
-    loss = jnp.where(alone, 0 * x, softplus(jnp.where(alone, 0, relative)))
+    # `alone` leaves a NaN of the subject's own to be seen, and no -0.
+    loss = jnp.where(alone, 0 * jnp.abs(x), softplus(jnp.where(alone, 0, relative)))
     loss = jnp.where(event, loss + jnp.log(share), 0)
     if ties == "efron":
         mean = jax.ops.segment_sum(loss, group, x.size)[group] / count
