@@ -1,4 +1,4 @@
-"""A public function is one program: compiled when it is called, inlined when traced."""
+"""A public function is one program: compiled when called, a part when traced."""
 
 import inspect
 

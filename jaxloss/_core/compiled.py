@@ -1,4 +1,4 @@
-"""Public functions as one program each: compiled when called, inlined when traced.
+"""Public functions as one program each: compiled when called, a part when traced.
 
 Called on arrays, operation by operation, a loss would compile every operation by itself
 and store what is between them. Called under `jax.jit` it is part of the caller's
@@ -54,7 +54,8 @@ def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
         args, options = jax.tree.unflatten(static.structure, leaves)
         return call(*args, **options)
 
-    # The name that profiles show.
+    # The name that profiles show. Not inlined: the transpose of a conditional would be
+    # compiled again for each gradient that is taken outside of `jax.jit`.
     run.__name__ = run.__qualname__ = function.__name__
     program = jax.jit(run, static_argnums=0)
 
