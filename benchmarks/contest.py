@@ -51,8 +51,9 @@ class Line:
     error: float | None = None
 
     def refuse(self, status: str, refusal: Exception) -> None:
-        said = str(refusal).strip().splitlines() or [type(refusal).__name__]
-        self.status, self.note = status, said[0][:100]
+        # Some colour what they say.
+        said = re.sub(r"\x1b\[[0-9;]*m", "", str(refusal)).strip().splitlines()
+        self.status, self.note = status, (said or [type(refusal).__name__])[0][:100]
 
 
 @dataclass

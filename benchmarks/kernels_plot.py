@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 
 from benchmarks.contest import Line
-from benchmarks.kernels_results import Group, figure, groups, refusal
+from benchmarks.kernels_results import Group, figure, groups, untimed
 
 # By how the contender's name begins.
 COLOURS = {
@@ -56,7 +56,7 @@ def _draw_column(axes: Any, column: Sequence[Group]) -> None:
         for line in group.lines:
             # What a slow ceiling puts beyond the edge ends there, with what is said.
             share = min(100 * (line.share or 0.0), EDGE)
-            said = refusal(line)
+            said = untimed(line)
             if line.seconds:
                 said = f"{figure(1e3 * line.seconds)} ms"
             axes.barh(at, share, height=0.78, color=COLOURS[_family(line)], zorder=2)

@@ -17,6 +17,7 @@ from benchmarks.kernels_results import (
     share,
     speed,
     temporaries,
+    untimed,
 )
 from benchmarks.markdown import table
 from benchmarks.results import conditions
@@ -30,6 +31,7 @@ COLUMNS = {
     "tokamax": "tokamax",
     "Liger-Kernel": "Liger",
     "cut-cross-entropy, exact": "cut-cross-entropy, exact",
+    "QuACK": "QuACK",
     "torch": "torch",
 }
 
@@ -49,12 +51,12 @@ def _of(group: Group, names: str) -> list[Line]:
 
 def _cell(lines: list[Line]) -> str:
     """The fastest; and by their variant's name those that were not timed."""
-    untimed = [line for line in lines if not line.seconds]
-    parts = [refusal(line) for line in untimed]
+    others = [line for line in lines if not line.seconds]
+    parts = list(dict.fromkeys(map(untimed, others)))
     best = fastest(lines)
     if best is not None and best.seconds is not None:
         _, _, variant = best.contender.partition(", ")
-        name = f"{variant}: " if untimed and variant else ""
+        name = f"{variant}: " if others and variant else ""
         taken = f"{name}{figure(1e3 * best.seconds)} ms"
         parts.append(", ".join(filter(None, (taken, share(best)))))
     return "; ".join(parts)

@@ -281,9 +281,9 @@ def heads(part: tuple[jax.Array, ...], whole: tuple[jax.Array, ...]) -> Iterator
         loss = importlib.import_module("cut_cross_entropy").linear_cross_entropy
         return lambda h, w, y: loss(h, w, y, impl="cce")
 
-    def of_quack() -> Callable[..., Any]:
+    def of_quack(**chunks: int) -> Callable[..., Any]:
         module = importlib.import_module("quack.linear_cross_entropy")
-        return module.chunked_linear_cross_entropy
+        return functools.partial(module.chunked_linear_cross_entropy, **chunks)
 
     found: list[tuple[str, str, Callable[[], Callable[..., Any]]]] = [
         (
@@ -293,7 +293,16 @@ def heads(part: tuple[jax.Array, ...], whole: tuple[jax.Array, ...]) -> Iterator
         ),
         ("cut_cross_entropy", "cut-cross-entropy", filtered),
         ("cut_cross_entropy", "cut-cross-entropy, exact", exact),
+        # It refuses as many tokens to a chunk as there are hidden units.
         ("quack", "QuACK", of_quack),
+        *(
+            (
+                "quack",
+                f"QuACK, chunks of {chunk:,}",
+                functools.partial(of_quack, chunk_size=chunk),
+            )
+            for chunk in (2048, 8192)
+        ),
     ]
     for module, name, imported in found:
         if _there("torch", module):

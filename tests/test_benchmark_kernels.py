@@ -18,7 +18,7 @@ from benchmarks import (
     kernels_heads,
     kernels_logits,
 )
-from benchmarks.contest import MOST_CALLS, Contender, Contest, Entry, compiling
+from benchmarks.contest import MOST_CALLS, Contender, Contest, Entry, Line, compiling
 
 
 @pytest.fixture(autouse=True)
@@ -210,11 +210,20 @@ def test_a_part_is_checked_once_for_heads_that_share_it():
     assert set(found) == {
         "jaxloss, xla",
         "jaxloss, xla, bfloat16 logits",
+        "jaxloss, least memory",
         "optax, full logits",
     }
     part = kernels_heads.checks(8, 300)
     for name, errors in found.items():
         assert errors == [part.errors[name]] * 2
+
+
+def test_a_refusal_is_noted_without_its_colours():
+    line = Line("p", "t", "c")
+    line.refuse("refuses", ValueError("\n\x1b[91m\x1b[1merror:\x1b[0m no IR\nsecond"))
+    assert (line.status, line.note) == ("refuses", "error: no IR")
+    line.refuse("failed", MemoryError())
+    assert line.note == "MemoryError"
 
 
 def test_who_falls_out_while_timed_is_said_to_have_failed():
