@@ -10,20 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import optax
 
 import jaxloss
 from benchmarks import kernels_torch
 from benchmarks.contest import Contest, Entry, Line, implementations, of_heads
-from benchmarks.heads import Truth
+from benchmarks.heads import Truth, full_logits, least_memory
 from benchmarks.kernels_data import BITS, labels, normal
 from benchmarks.kernels_results import LEAST_MEMORY
 
 TOLERANCE = 3e-2
 """Sums of rounded products, of logits that some of them store in bfloat16."""
-CLASSES_AT_A_TIME = 4096
-"""Where the least memory is asked for: 128 MiB of float32 logits of 8,192 tokens."""
 CHECKED = 128
 """Tokens on which the answers are checked."""
 
@@ -47,14 +43,8 @@ def losses() -> Iterator[tuple[str, Callable[..., Any]]]:
                 functools.partial(ours, implementation=name, logits_dtype=stored),
             )
 
-    yield LEAST_MEMORY, functools.partial(ours, class_chunk_size=CLASSES_AT_A_TIME)
-
-    def full(hidden: jax.Array, kernel: jax.Array, labels: jax.Array) -> jax.Array:
-        logits = jnp.matmul(hidden, kernel, preferred_element_type=jnp.float32)
-        each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return jnp.mean(each)
-
-    yield "optax, full logits", full
+    yield LEAST_MEMORY, least_memory
+    yield "optax, full logits", full_logits
     if importlib.util.find_spec("tokamax") is not None:
         names = ("mosaic_tpu", "xla", "chunked_xla")
         for name in names if jax.default_backend() == "tpu" else names[1:]:

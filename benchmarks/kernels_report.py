@@ -25,7 +25,7 @@ from benchmarks.results import conditions
 # Of the README: a column of these contenders, of which it shows the fastest.
 PLAIN = r"optax|jax\.numpy"
 COLUMNS = {
-    "jaxloss, kernel": "jaxloss, (?!xla)",
+    "jaxloss, kernel": "jaxloss, (mosaic|interpret)",
     "jaxloss, XLA": "jaxloss, xla",
     "optax": PLAIN,
     "tokamax": "tokamax",

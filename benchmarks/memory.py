@@ -12,7 +12,6 @@ operands and results, and the same on every machine. The accelerators of
 
 import argparse
 import datetime
-import functools
 import importlib
 import re
 import shlex
@@ -28,7 +27,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 import jaxloss
-from benchmarks.heads import full_logits
+from benchmarks.heads import full_logits, least_memory
 from benchmarks.measure import plain_jax
 from benchmarks.memory_results import (
     FULL,
@@ -46,9 +45,7 @@ TOKENS = (1024, 2048, 4096, 8192, 16384, 32768)
 HERE = "cpu"
 CONTENDERS: dict[str, Callable[..., jax.Array]] = {
     OURS: jaxloss.linear_softmax_cross_entropy,
-    "jaxloss, class_chunk_size": functools.partial(
-        jaxloss.linear_softmax_cross_entropy, class_chunk_size=4096
-    ),
+    "jaxloss, class_chunk_size": least_memory,
     FULL: full_logits,
     "optax, jax.checkpoint": jax.checkpoint(full_logits),
 }

@@ -138,6 +138,12 @@ def test_the_readme_has_the_fastest_of_each_and_what_is_wrong(tmp_path):
     )
 
 
+def test_the_least_memory_is_no_kernel(tmp_path):
+    lines = [line("jaxloss, least memory", 10.0), line("jaxloss, xla", 20.0)]
+    text = kernels_report.render(written(tmp_path / "kernels-h200-1.json", lines))
+    assert f"| {HEAD} | {BOTH} |  | 20.0 ms |" in text
+
+
 def test_the_page_has_every_program(tmp_path):
     text = kernels_report.programs(written(tmp_path / "kernels-h200-1.json"))
     rows = [row for row in text.splitlines() if row.startswith("| ")]
@@ -207,6 +213,12 @@ def test_the_committed_run_has_its_picture_and_its_page():
         np.testing.assert_allclose(ours.seconds / theirs.seconds, 1 + gain, atol=0.006)
         assert theirs.error > 3e-3 > 2e-3 > ours.error
         assert head(tokens, "QuACK").status == "refuses"
+    lean = head(8192, "jaxloss, least memory")
+    # Of four matmuls the share is a third more than of three.
+    np.testing.assert_allclose(4 / 3 * lean.share, 0.86, atol=0.006)
+    jsd = fastest["JSD, llama3"]
+    # Three arrays of the logits' size are what its share counts.
+    np.testing.assert_allclose(9 / 3 * jsd.share * jsd.seconds, 4.5e-3, rtol=0.02)
     many = head(32768, "Liger").seconds
     assert head(32768, "jaxloss, mosaic_gpu").seconds > many
     assert head(32768, "jaxloss, mosaic_gpu, bfloat16 logits").seconds < many

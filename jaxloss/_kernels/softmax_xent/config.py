@@ -62,7 +62,8 @@ over (`benchmarks/results/kernels-h200-2026-11-27.json`):
 256 rows of 128,256, a gradient: 0.123 and 0.099; 1,024 of 32,000: 0.128 and 0.082
 (`tiles-h200-chosen-2026-11-26.json`). Between the matmuls of a head it gains little
 time (with logits in bfloat16 20.6 ms against 20.7, 4,096 tokens; 42.2 against 43.5,
-8,192; 163 against 165, 32,768), and takes less memory: 2,132 MiB against 3,134.
+8,192; 163 against 165, 32,768), and takes less memory where there are several chunks:
+2,132 MiB against 3,134.
 
 For TPU there is none: no kernel was measured on one yet, and the bytes of the compiled
 programs do not decide alone. Times the bytes of the logits, at 1,024 x 128,256, by the
